@@ -1,0 +1,1 @@
+"""Protocol translation gateway: any inbound protocol to any outbound one, as routes.yaml declares."""

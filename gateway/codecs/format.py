@@ -1,0 +1,36 @@
+"""Format: a wire format that compiles to one decoder and one encoder per type."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+
+from gateway.schema.types import Type
+
+Decode = Callable[[Any], Any]
+"""Wire form -> plain value. Raises Failure(INVALID_ARGUMENT) with the path of the offence."""
+
+Encode = Callable[[Any], Any]
+"""Plain value -> wire form; may change the value in place. Raises Failure(INVALID_ARGUMENT) with the path."""
+
+
+class Unknown(Enum):
+    """What a decoder does with a member that the type does not have."""
+
+    REJECT = "reject"
+    DROP = "drop"
+
+
+class Format(Protocol):
+    """A wire format, with all that the endpoint says about it. Compares equal when it writes and reads the same bytes.
+
+    The wire form is bytes, unless the adapter that owns the format hands over something already parsed.
+    """
+
+    @property
+    def name(self) -> str:
+        """For `explain` and messages: json, protobuf, soap ..."""
+        ...
+
+    def decoder(self, type_: Type, unknown: Unknown) -> Decode: ...
+
+    def encoder(self, type_: Type) -> Encode: ...

@@ -1,0 +1,43 @@
+"""Message is what gets translated; Context is what does not."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+Header = tuple[str, str | bytes]
+
+NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Message(msgspec.Struct, gc=False):
+    """One message on its way between a socket and a socket.
+
+    body: outside the codecs the wire form that the side's own Format reads and writes (mostly bytes),
+        between them a plain value (see gateway.schema.values). None: there is no message, only metadata.
+    headers: metadata that may cross, names in lower case; bytes only for binary values.
+    params: what addressing captured (path, query, topic, partition ...), and on the way out what the
+        outbound address asked for. On a reply: the receipt of a one-way delivery.
+    key: ordering, partition or idempotency key.
+    """
+
+    body: Any = b""
+    headers: Sequence[Header] = ()
+    params: Mapping[str, Any] = NO_PARAMS
+    key: bytes | None = None
+
+
+class Context(msgspec.Struct, gc=False):
+    """One per call; never copied, never translated.
+
+    deadline: absolute, in seconds on the event loop's clock (monotonic). The inbound sets the caller's own
+        deadline or infinity; the Route lowers it to its own.
+    peer: the caller's address for the access log.
+    trace: the W3C traceparent of the call, or empty.
+    """
+
+    deadline: float = float("inf")
+    peer: str = ""
+    trace: str = ""
+    route: str = ""

@@ -1,0 +1,210 @@
+"""The whole contract of an adapter: what it consumes, what it makes, and how it declares itself."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.codecs.format import Format, Unknown
+from gateway.message import Context, Message
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.schema.types import Record, Type
+
+
+class Service(Protocol):
+    """Turns a request into replies. Everything between a socket and a socket is a Service.
+
+    Only Failure and CancelledError may leave it. Closing the generator or cancelling the call cancels upstream.
+    """
+
+    async def call(self, request: Message, context: Context) -> Message:
+        """Serve a unary pattern. The reply's body is None where the pattern has no reply."""
+        ...
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        """Serve any other pattern; the caller closes the generator (aclosing).
+
+        more: the request messages of a pattern with many requests; `request` then bears the call's headers and
+            params only, with body None. None for one request, which is `request` itself.
+        A pattern with one reply yields exactly one message.
+        """
+        ...
+
+
+class ContractError(Exception):
+    """The address can't be served. field: the part of the address or endpoint at fault, as a path of keys."""
+
+    def __init__(self, message: str, *, field: Sequence[str | int] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = tuple(field)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What one side speaks at one address; compile() joins two of them.
+
+    patterns: those that the address can be used with; several where the protocol adapts (an HTTP path).
+    format: how bodies are read and written on this side.
+    request, reply: None where the side is untyped: it then takes the other side's type.
+    unknown: what to do with unknown members that come *from* this side.
+    params: names that addressing captures (inbound: bound into the request by name unless the mapping takes them;
+        outbound: taken out of the request by name, as text).
+    open_params: inbound only: any further name may come along at run time (a query string).
+    metadata: inbound only: names addressable as $params.NAME with their types; never bound by name.
+    sources: outbound only: metadata that the address computes from the request, name -> source expression
+        ("$params.order_id", "$.customer.id", "$key"). "key" becomes Message.key, others Message.params[name].
+    receipt: outbound only: names and types that the reply's params carry (one-way delivery).
+    failure: the declared failure of this name, or None. Names match by convention (see gateway.schema.names).
+    failures: names of all declared failures, where they are declared per operation.
+    headers: names, lower case, that may cross from this side besides the trace context.
+    claim: inbound only: what no two routes may share, as a sentence ("POST /orders on 0.0.0.0:8080").
+    describe: one line for `explain`.
+    wire: the adapter's own, handed back in bind() and service().
+    """
+
+    patterns: frozenset[Pattern]
+    format: Format
+    request: Type | None = None
+    reply: Type | None = None
+    unknown: Unknown = Unknown.REJECT
+    params: tuple[str, ...] = ()
+    open_params: bool = False
+    metadata: Mapping[str, Type] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    receipt: Mapping[str, Type] = field(default_factory=dict)
+    failure: Callable[[str], Record | None] = lambda name: None
+    failures: tuple[str, ...] = ()
+    headers: frozenset[str] = frozenset()
+    claim: str = ""
+    describe: str = ""
+    wire: Any = None
+
+
+class Endpoint(BaseModel):
+    """Base of every adapter's Endpoint: one entry under `endpoints:`."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+    forward_headers: tuple[str, ...] = Field(
+        default=(), description="Metadata names that may cross from this endpoint, besides the W3C trace context."
+    )
+
+
+class Address(BaseModel):
+    """Base of every adapter's Source (`from:`) and Target (`to:`), without the endpoint's name."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A route as its inbound sees it.
+
+    pattern: the one of contract.patterns that was chosen.
+    headers: names, lower case, that the route wants in Message.headers; no others need be collected.
+    """
+
+    route: str
+    address: Any
+    contract: Contract
+    pattern: Pattern
+    service: Service
+    headers: frozenset[str]
+
+
+class Inbound(Protocol):
+    """Consumes Services. `address` is what the side's model made of the route's `from:`."""
+
+    async def load(self) -> None:
+        """Read what contract() needs. Raises ContractError, or Failure(UNAVAILABLE) when a peer must answer first."""
+        ...
+
+    def contract(self, address: Any) -> Contract:
+        """What is spoken at this address. Raises ContractError. Called after load(), before start()."""
+        ...
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        """Replace all routes, atomically; safe before and after start()."""
+        ...
+
+    async def start(self) -> None:
+        """Accept work. Raises OSError when a port is taken. A peer that is down is no error: keep trying."""
+        ...
+
+    async def drain(self) -> None:
+        """Accept nothing new and return when all in flight is done; the caller bounds the time."""
+        ...
+
+    async def stop(self) -> None:
+        """Release everything. Safe at any time, even before start()."""
+        ...
+
+    @property
+    def unready(self) -> str:
+        """Why this endpoint can't do its work now; empty when it can."""
+        ...
+
+
+class Outbound(Protocol):
+    """Makes Services. `address` is what the side's model made of the route's `to:`."""
+
+    async def load(self) -> None:
+        """As Inbound.load."""
+        ...
+
+    def contract(self, address: Any) -> Contract:
+        """As Inbound.contract."""
+        ...
+
+    def service(self, address: Any, contract: Contract, pattern: Pattern) -> Service:
+        """Compile the address once. The pattern is one of contract.patterns."""
+        ...
+
+    async def start(self) -> None:
+        """Connect in the background: a peer that is down is no error."""
+        ...
+
+    async def stop(self) -> None:
+        """Release everything. Safe at any time, even before start()."""
+        ...
+
+    @property
+    def unready(self) -> str:
+        """As Inbound.unready."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One direction of an adapter.
+
+    address: the model of the route's `from:` or `to:` without its endpoint.
+    open: (endpoint's name, its config, the process's network) -> the Inbound or Outbound; does no I/O.
+    patterns: all that the side can do, over all addresses.
+    settles: inbound only: what was not acknowledged is delivered again.
+    """
+
+    address: type[Address]
+    open: Callable[[str, Any, Network], Any]
+    patterns: frozenset[Pattern]
+    settles: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A protocol. Everything about configuration, docs and tests is derived from this declaration.
+
+    examples: a small endpoint and address for each side, shown in the reference (values as YAML would give them).
+    """
+
+    protocol: str
+    summary: str
+    endpoint: type[Endpoint]
+    inbound: Side | None = None
+    outbound: Side | None = None
+    examples: Mapping[str, Any] = field(default_factory=dict)
