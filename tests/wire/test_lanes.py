@@ -181,8 +181,9 @@ def test_the_mark_is_the_first_unsettled_offset(data: st.DataObject) -> None:
             settled.add(offset)
             assert mark.settle(offset) == before - len(mark)
         unsettled = [offset for offset in delivered if offset not in settled]
-        assert mark.mark == (unsettled[0] if unsettled else delivered[-1] + 1)
-        assert len(mark) == sum(offset >= mark.mark for offset in delivered)
+        first = unsettled[0] if unsettled else delivered[-1] + 1
+        assert mark.mark == first
+        assert len(mark) == sum(offset >= first for offset in delivered)
 
 
 def test_the_mark_does_not_go_back() -> None:
