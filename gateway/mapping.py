@@ -5,7 +5,7 @@ checked as strictly as a gRPC one.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
@@ -21,6 +21,7 @@ from gateway.schema.names import convention
 from gateway.schema.types import (
     ANY,
     BOOL,
+    INT32,
     INTEGER,
     STRING,
     Field,
@@ -96,8 +97,13 @@ def compile_mapping(
     target: Type | None,
     params: Mapping[str, Type],
     title: str,
+    *,
+    certain: Collection[str] = (),
 ) -> Translation:
-    """Rules between two types. Never raises for what the rules get wrong: that is in the findings."""
+    """Rules between two types. Never raises for what the rules get wrong: that is in the findings.
+
+    certain: the params that are never absent.
+    """
     if not rules:
         source, target = source or target or ANY, target or source or ANY
         if source is target or source == target:
@@ -105,7 +111,7 @@ def compile_mapping(
         rules = {}
     elif source is None:
         source = _infer_source(rules, target)
-    compiler = _Compiler(source, params)
+    compiler = _Compiler(source, params, certain)
     if target is None:
         target = compiler.infer_target(rules, source, title)
     if not isinstance(target, Record) and rules:
@@ -113,9 +119,18 @@ def compile_mapping(
     return compiler.compile(rules, target, title)
 
 
+def compile_sources(
+    sources: Mapping[str, str], source: Type, params: Mapping[str, Type], certain: Collection[str]
+) -> Translation:
+    """Metadata computed from the request: name -> source path, as a function that makes name -> text or None."""
+    compiler = _Compiler(source, params, certain)
+    return compiler.compile_sources(sources)
+
+
 class _Compiler:
-    def __init__(self, source: Type, params: Mapping[str, Type]) -> None:
+    def __init__(self, source: Type, params: Mapping[str, Type], certain: Collection[str] = ()) -> None:
         self.source = source
+        self._certain = certain
         self.converter = Converter()
         self._params = params
         self._read_headers: set[str] = set()
@@ -144,6 +159,27 @@ class _Compiler:
             frozenset(self._read_params),
             converter.findings,
             text,
+        )
+
+    def compile_sources(self, sources: Mapping[str, str]) -> Translation:
+        converter = self.converter
+        wanted = Field("value", STRING)
+        entries = []
+        for name, path in sources.items():
+            value = self._path(Path(path), self.source, _Use())
+            python = (
+                f"{converter.constant(_text)}({value.python}, {path!r})"
+                if value.type == ANY
+                else self._assign(value, wanted, path)
+            )
+            entries.append(f"{name!r}: {python}")
+        converter.function(f"def apply(s, p, h, k):\n    r = s\n    return {{{', '.join(entries)}}}")
+        apply: Apply | None = None
+        if not any(finding.fatal for finding in converter.findings):
+            apply = converter.build("address")[0]["apply"]
+        fatal = [finding for finding in converter.findings if finding.fatal]
+        return Translation(
+            self.source, STRING, apply, frozenset(self._read_headers), frozenset(self._read_params), fatal
         )
 
     # -- targets
@@ -337,7 +373,7 @@ class _Compiler:
                     near = ", ".join(self._params) or "none"
                     self.converter.refuse(path.text, f"there is no parameter {name} here", f"there is: {near}")
                 self._read_params.add(name)
-                return _Value(self._params.get(name, STRING), f"p.get({name!r}, U)", optional=True)
+                return _Value(self._params.get(name, STRING), f"p.get({name!r}, U)", optional=name not in self._certain)
             case "headers":
                 self._read_headers.add(name.lower())
                 return _Value(STRING, f"{self.converter.constant(_header)}(h, {name.lower()!r})", optional=True)
@@ -441,7 +477,7 @@ class _Compiler:
         return Record(name, fields)
 
     def _infer(self, rule: Rule, source: Type, name: str) -> _Value:
-        scratch = _Compiler(self.source, self._params)
+        scratch = _Compiler(self.source, self._params, self._certain)
         match rule:
             case str():
                 return scratch._path(Path(rule), source, _Use())
@@ -603,7 +639,7 @@ def _type_of(const: Any) -> Type:
         case bool():
             return BOOL
         case int():
-            return INTEGER
+            return INT32 if -(2**31) <= const < 2**31 else INTEGER
         case str():
             return STRING
         case _:
@@ -656,6 +692,10 @@ def _shown(value: Any, path: str) -> str:
     if isinstance(value, str | int | Decimal):
         return str(value)
     raise invalid("text or a number is expected", path)
+
+
+def _text(value: Any, path: str) -> Any:
+    return value if value is UNSET or value is None else _shown(value, path)
 
 
 def _arms_check(record: Record) -> Callable[[Any], Any]:

@@ -1,0 +1,272 @@
+"""routes.yaml as typed configuration. Sections of protocols are the adapters' own models."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from gateway import registry
+from gateway.bridge import Replies, Requests
+from gateway.document import Document
+from gateway.port import Address, Endpoint, Side
+from gateway.problem import ConfigError, Problem
+from gateway.rules import Rule
+from gateway.status import Code
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of "500ms", "2s", "1m", "1h". Raises ValueError."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration such as 500ms, 2s or 1m")
+        return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"give a unit, as {value}s")
+    return value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h)$", "examples": ["500ms", "2s"]}),
+]
+
+
+class _Section(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Admin(_Section):
+    """The operator's HTTP endpoint: /healthz /readyz /metrics /routes."""
+
+    listen: str = Field(default="127.0.0.1:9901", description="host:port; keep it off public networks.")
+
+
+class GatewaySection(_Section):
+    """What concerns the whole process."""
+
+    admin: Admin | Literal[False] = Field(default=Admin(), description="The admin endpoint, or false for none.")
+    access_log: bool = Field(default=True, description="One JSON line per call on standard output.")
+    deadline: Duration = Field(default=30.0, description="How long a call may take where its route says nothing.")
+    drain: Duration = Field(default=25.0, description="How long calls in flight may take to finish at shutdown.")
+
+
+class Translate(_Section):
+    """The translation one way."""
+
+    map: Mapping[str, Rule] | None = Field(
+        default=None, description="Target field <- source. Fields that it leaves out are filled by name."
+    )
+
+
+class RouteSection(_Section):
+    """From one endpoint's operation to another's."""
+
+    source: Mapping[str, Any] = Field(alias="from", description="The inbound endpoint and address.")
+    target: Mapping[str, Any] = Field(alias="to", description="The outbound endpoint and address.")
+    deadline: Duration | None = Field(default=None, description="How long a call may take.")
+    request: Translate = Field(default=Translate(), description="Translation of requests.")
+    reply: Translate = Field(default=Translate(), description="Translation of replies.")
+    requests: Requests | None = Field(
+        default=None, description="How many requests become one, where the patterns differ."
+    )
+    replies: Replies | None = Field(default=None, description="How many replies become one, where the patterns differ.")
+    errors: Mapping[str, Annotated[Code, BeforeValidator(lambda name: _code(name))]] = Field(
+        default_factory=dict,
+        description="Failure name or status code of the upstream -> status code told to the caller.",
+        json_schema_extra={
+            "additionalProperties": {"enum": [code.name for code in Code if code]},
+        },
+    )
+
+
+def _code(name: Any) -> Any:
+    if isinstance(name, str) and name in Code.__members__ and name != "OK":
+        return Code[name]
+    raise ValueError(f"{name!r} is not one of {', '.join(code.name for code in Code if code)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """A route whose endpoints and addresses are typed."""
+
+    name: str
+    source_endpoint: str
+    source: Address
+    target_endpoint: str
+    target: Address
+    section: RouteSection
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    name: str
+    protocol: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    document: Document
+    gateway: GatewaySection
+    endpoints: Mapping[str, EndpointConfig]
+    routes: Mapping[str, RouteConfig]
+
+
+def read(document: Document) -> Config:
+    """Validate everything. Raises ConfigError with all problems."""
+    return _Reader(document).read()
+
+
+class _Reader:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._problems: list[Problem] = []
+
+    def read(self) -> Config:
+        data = self._document.data
+        if not isinstance(data, dict):
+            raise ConfigError([self._document.problem((), "a mapping with endpoints: and routes: is expected")])
+        for key in data:
+            if key not in ("gateway", "endpoints", "routes"):
+                self._report((key,), "unknown section", _near(key, ("gateway", "endpoints", "routes")))
+        gateway = self._model(GatewaySection, data.get("gateway") or {}, ("gateway",)) or GatewaySection()
+        endpoints = {
+            name: found
+            for name, section in self._sections(data, "endpoints").items()
+            if (found := self._endpoint(name, section)) is not None
+        }
+        routes = {
+            name: found
+            for name, section in self._sections(data, "routes").items()
+            if (found := self._route(name, section, endpoints, self._sections(data, "endpoints"))) is not None
+        }
+        if self._problems:
+            raise ConfigError(self._problems)
+        return Config(self._document, gateway, endpoints, routes)
+
+    def _report(self, keys: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        problem = self._document.problem(keys, message, hint)
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+    def _sections(self, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        section = data.get(key)
+        if section is None:
+            if key not in data:
+                self._report((), f"{key}: is missing")
+            return {}
+        if not isinstance(section, dict):
+            self._report((key,), "a mapping by name is expected")
+            return {}
+        return section
+
+    def _endpoint(self, name: str, section: Any) -> EndpointConfig | None:
+        keys = ("endpoints", name)
+        if not isinstance(section, dict) or "protocol" not in section:
+            self._report(keys, "protocol: is missing", f"one of {', '.join(registry.protocols())}")
+            return None
+        protocol = section["protocol"]
+        try:
+            adapter = registry.adapter(str(protocol))
+        except KeyError:
+            known = registry.protocols()
+            self._report((*keys, "protocol"), f"there is no protocol {protocol}", _near(str(protocol), known))
+            return None
+        rest = {key: value for key, value in section.items() if key != "protocol"}
+        endpoint = self._model(adapter.endpoint, rest, keys)
+        return None if endpoint is None else EndpointConfig(name, adapter.protocol, endpoint)
+
+    def _route(
+        self, name: str, section: Any, endpoints: Mapping[str, EndpointConfig], declared: Mapping[str, Any]
+    ) -> RouteConfig | None:
+        keys = ("routes", name)
+        route = self._model(RouteSection, section, keys)
+        if route is None:
+            return None
+        source = self._address(route.source, (*keys, "from"), endpoints, declared, inbound=True)
+        target = self._address(route.target, (*keys, "to"), endpoints, declared, inbound=False)
+        if source is None or target is None:
+            return None
+        return RouteConfig(name, source[0], source[1], target[0], target[1], route)
+
+    def _address(
+        self,
+        section: Mapping[str, Any],
+        keys: tuple[str, ...],
+        endpoints: Mapping[str, EndpointConfig],
+        declared: Mapping[str, Any],
+        *,
+        inbound: bool,
+    ) -> tuple[str, Address] | None:
+        name = section.get("endpoint")
+        if not isinstance(name, str):
+            self._report(keys, "endpoint: is missing", f"one of {', '.join(declared)}")
+            return None
+        endpoint = endpoints.get(name)
+        if endpoint is None:
+            if name not in declared:  # else its own problem is reported already
+                self._report((*keys, "endpoint"), f"there is no endpoint {name}", _near(name, declared))
+            return None
+        adapter = registry.adapter(endpoint.protocol)
+        side: Side | None = adapter.inbound if inbound else adapter.outbound
+        if side is None:
+            direction = "inbound" if inbound else "outbound"
+            self._report((*keys, "endpoint"), f"{endpoint.protocol} has no {direction} side")
+            return None
+        rest = {key: value for key, value in section.items() if key != "endpoint"}
+        address = self._model(side.address, rest, keys)
+        return None if address is None else (name, address)
+
+    def _model(self, model: type[Any], value: Any, keys: tuple[str, ...]) -> Any:
+        if not isinstance(value, dict):
+            self._report(keys, "a mapping is expected")
+            return None
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            for entry in error.errors(include_url=False):
+                self._validation(model, value, keys, entry)
+            return None
+
+    def _validation(self, model: type[BaseModel], value: Any, keys: tuple[str, ...], entry: Any) -> None:
+        location: list[str | int] = []
+        inner = value
+        for step in entry["loc"]:
+            # pydantic names the member of a union on the way; only steps that the document has are shown.
+            missing = step == entry["loc"][-1] and entry["type"] in ("missing", "extra_forbidden")
+            if (
+                missing
+                or (isinstance(inner, dict) and step in inner)
+                or (isinstance(inner, list) and isinstance(step, int))
+            ):
+                location.append(step)
+                inner = inner[step] if not missing or (isinstance(inner, dict) and step in inner) else None
+        message, hint = str(entry["msg"]), ""
+        match entry["type"]:
+            case "extra_forbidden":
+                known = [field.alias or name for name, field in model.model_fields.items()]
+                message, hint = "unknown key", _near(str(entry["loc"][-1]), known) if len(entry["loc"]) == 1 else ""
+            case "missing":
+                message = f"{entry['loc'][-1]}: is missing"
+                location = location[:-1]
+            case "value_error":
+                message = message.removeprefix("Value error, ")
+            case _:
+                given = entry.get("input")
+                shown = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
+                message = message[0].lower() + message[1:] + shown
+        self._report((*keys, *location), message, hint)
+
+
+def _near(name: str, known: Any) -> str:
+    names = [str(entry) for entry in known]
+    close = get_close_matches(name, names, 1)
+    return f"did you mean {close[0]}?" if close else f"there is {', '.join(names)}" if names else ""

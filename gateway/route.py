@@ -1,0 +1,229 @@
+"""Route: a compiled Service. The only place that arms a timer, counts, logs and turns surprises into Failures."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from time import perf_counter
+from typing import Any
+
+from gateway.bridge import Step
+from gateway.codecs.json import JsonFormat
+from gateway.conversion import Converter
+from gateway.message import Context, Message
+from gateway.observe import AccessLog, RouteMetrics
+from gateway.port import Contract, Service
+from gateway.schema.names import failure_convention
+from gateway.schema.types import Record
+from gateway.schema.values import struct_of
+from gateway.status import Code, Detail, Failure
+
+log = logging.getLogger("gateway.route")
+
+
+class FailureTranslator:
+    """Makes an upstream's failure one in the caller's contract.
+
+    codes: overrides by failure name or by code name, from the route's `errors:`.
+    """
+
+    def __init__(self, inbound: Contract, outbound: Contract, codes: Mapping[str, Code]) -> None:
+        self._inbound = inbound
+        self._outbound = outbound
+        self._codes = {failure_convention(name): code for name, code in codes.items()}
+        self._converters: dict[str, Callable[[Any], Detail]] = {}
+
+    def translate(self, failure: Failure) -> Failure:
+        code = self._codes.get(failure_convention(failure.code.name), failure.code)
+        details = []
+        for detail in failure.details:
+            code = self._codes.get(failure_convention(detail.name), code)
+            convert = self._converters.get(detail.name)
+            if convert is None:
+                convert = self._converters[detail.name] = self._compile(detail.name)
+            try:
+                details.append(convert(detail.value))
+            except Failure as misfit:
+                log.warning("detail %s can't be translated: %s", detail.name, misfit)
+        return Failure(
+            code,
+            failure.message,
+            path=failure.path,
+            details=details,
+            retry_after=failure.retry_after,
+            sent=failure.sent,
+        )
+
+    def _compile(self, name: str) -> Callable[[Any], Detail]:
+        source, target = self._outbound.failure(name), self._inbound.failure(name)
+        if source is not None and target is not None:
+            converter = Converter()
+            python = converter.expression(source, target, "s", "$")
+            converter.function(f"def convert(s):\n    return {python}")
+            if not any(finding.fatal for finding in converter.findings):
+                convert = converter.build(f"failure {name}")[0]["convert"]
+                target_name = target.name
+                return lambda value: Detail(target_name, convert(value))
+        if source is not None:
+            to_json = _json_of(source)
+            return lambda value: Detail(name, to_json(value))
+        return lambda value: Detail(name, value)
+
+
+def _json_of(record: Record) -> Callable[[Any], Any]:
+    import msgspec
+
+    encode = JsonFormat().encoder(record)
+    struct = struct_of(record)
+    decode = msgspec.json.decode
+    return lambda value: decode(encode(value)) if isinstance(value, struct) else value
+
+
+class Route:
+    """Joins an inbound to an outbound.
+
+    request, reply: the translation of one message each way; used as they are when both sides are unary, else by
+        `service`, which is then a Bridge.
+    deadline: seconds that a unary call may take, the caller's own deadline being respected if it is earlier.
+    stream_deadline: the same for streams; infinity lets them live as long as the caller.
+    """
+
+    __slots__ = (
+        "_access",
+        "_bridged",
+        "_deadline",
+        "_failures",
+        "_loop",
+        "_metrics",
+        "_reply",
+        "_request",
+        "_service",
+        "_stream_deadline",
+        "name",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        *,
+        request: Step,
+        reply: Step,
+        bridged: bool,
+        failures: FailureTranslator,
+        deadline: float,
+        stream_deadline: float,
+        metrics: RouteMetrics,
+        access: AccessLog | None,
+    ) -> None:
+        self.name = name
+        self._service = service
+        self._request = request
+        self._reply = reply
+        self._bridged = bridged
+        self._failures = failures
+        self._deadline = deadline
+        self._stream_deadline = stream_deadline
+        self._metrics = metrics
+        self._access = access
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def call(self, request: Message, context: Context) -> Message:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        context.route = self.name
+        latest = loop.time() + self._deadline
+        if context.deadline > latest:
+            context.deadline = latest
+        metrics = self._metrics
+        metrics.in_flight += 1
+        code, why = Code.OK, ""
+        start = perf_counter()
+        timer = asyncio.timeout_at(context.deadline)
+        try:
+            if self._bridged:
+                async with timer:
+                    return await self._service.call(request, context)
+            message = self._request(request)
+            async with timer:
+                reply = await self._service.call(message, context)
+            return self._translated(reply)
+        except Failure as failure:
+            told = self._failures.translate(failure)
+            code, why = told.code, told.text
+            raise told from failure
+        except asyncio.CancelledError:
+            code, why = Code.CANCELLED, "the caller left"
+            raise
+        except Exception as error:
+            told = self._surprise(error, timer)
+            code, why = told.code, told.text
+            raise told from None
+        finally:
+            metrics.in_flight -= 1
+            seconds = perf_counter() - start
+            metrics.observe(code, seconds)
+            if self._access is not None:
+                self._access.write(context, code, seconds, why)
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        loop = asyncio.get_running_loop()
+        context.route = self.name
+        latest = loop.time() + self._stream_deadline
+        if context.deadline > latest:
+            context.deadline = latest
+        metrics = self._metrics
+        metrics.in_flight += 1
+        code, why = Code.OK, ""
+        start = perf_counter()
+        timer: asyncio.Timeout | None = None
+        if more is not None:
+            more = self._counted(more)
+        try:
+            async with aclosing(self._service.stream(request, more, context)) as replies:
+                while True:
+                    # A timer around each step, not around the whole: between steps the caller's code runs.
+                    timer = None if context.deadline == float("inf") else asyncio.timeout_at(context.deadline)
+                    if timer is None:
+                        reply = await anext(replies, None)
+                    else:
+                        async with timer:
+                            reply = await anext(replies, None)
+                    if reply is None:
+                        return
+                    metrics.messages_out += 1
+                    yield reply
+        except Failure as failure:
+            told = self._failures.translate(failure)
+            code, why = told.code, told.text
+            raise told from failure
+        except (asyncio.CancelledError, GeneratorExit):
+            code, why = Code.CANCELLED, "the caller left"
+            raise
+        except Exception as error:
+            told = self._surprise(error, timer)
+            code, why = told.code, told.text
+            raise told from None
+        finally:
+            metrics.in_flight -= 1
+            seconds = perf_counter() - start
+            metrics.observe(code, seconds)
+            if self._access is not None:
+                self._access.write(context, code, seconds, why)
+
+    async def _counted(self, more: AsyncIterator[Message]) -> AsyncIterator[Message]:
+        async for message in more:
+            self._metrics.messages_in += 1
+            yield message
+
+    def _translated(self, reply: Message) -> Message:
+        return self._reply(reply)
+
+    def _surprise(self, error: Exception, timer: asyncio.Timeout | None) -> Failure:
+        if isinstance(error, TimeoutError) and timer is not None and timer.expired():
+            return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}")
+        log.error("bug in route %s", self.name, exc_info=error)
+        return Failure(Code.INTERNAL, "internal error")
