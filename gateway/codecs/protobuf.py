@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError, EncodeError
 from msgspec import UNSET
 
@@ -23,7 +24,7 @@ from gateway.schema.types import Enumeration, Field, List, Map, Record, Type, re
 from gateway.schema.values import struct_of
 from gateway.status import Failure, invalid
 
-_READING: Final = (ValueError, RecursionError)
+_READING: Final = (ValueError, EncodeError, RecursionError)
 _WRITING: Final = (ValueError, TypeError, AttributeError, OverflowError, EncodeError, RecursionError)
 # Their zero value is told to upb like any other: a comparison would hide -0.0, and an enumeration's is a name.
 _ALWAYS_SET: Final = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_ENUM)
@@ -58,12 +59,12 @@ class ProtobufFormat:
                 message = parse(data)
             except DecodeError as error:
                 raise _malformed(descriptor, data) from error
-            if reject:
-                size = message.ByteSize()
-                message.DiscardUnknownFields()
-                if message.ByteSize() != size:
-                    raise _malformed(descriptor, data)
             try:
+                if reject:
+                    size = message.ByteSize()
+                    message.DiscardUnknownFields()
+                    if message.ByteSize() != size:
+                        raise _malformed(descriptor, data)
                 return read(message)
             except _READING as error:
                 raise _first(generator.read_offences(record, message, "$"), error) from error
@@ -190,7 +191,9 @@ class _Generator:
             named = names.constant("E", numbers.get)
             return f"{named}(x, x)" if expression == "x" else f"{named}(x := {expression}, x)"
         if wire.message_type is None:
-            return expression
+            return (
+                f"text({expression})" if wire.type == FieldDescriptor.TYPE_STRING and not _proto3(wire) else expression
+            )
         special = self._readers.get(wire.message_type.full_name)
         if special is None:
             return f"{expression}.value"
@@ -332,6 +335,7 @@ class _Names:
             "float32": float32,
             "float32s": float32s,
             "missing": _missing,
+            "text": _text,
             "two_arms": _two_arms,
         }
         self._verb = verb
@@ -348,6 +352,20 @@ class _Names:
 
 def _missing() -> None:
     raise ValueError(_MISSING)
+
+
+def _text(value: str | bytes) -> str:
+    # Before proto3 a string's bytes were not checked; upb hands over what is not UTF-8 as bytes.
+    if isinstance(value, bytes):
+        raise ValueError("the text is not valid UTF-8")  # noqa: TRY004  the value is wrong, whatever Python makes of it
+    return value
+
+
+def _proto3(wire: FieldDescriptor) -> bool:
+    file = FileDescriptorProto()
+    if wire.containing_type is not None:
+        wire.containing_type.file.CopyToProto(file)
+    return file.syntax == "proto3"
 
 
 def _two_arms() -> None:

@@ -104,7 +104,8 @@ def test_editions(tmp_path: Path) -> None:
     file = tmp_path / "e.proto"
     file.write_text(
         'edition = "2023"; package e; message M { string a = 1; string b = 2 [features.field_presence = IMPLICIT];'
-        " string c = 3 [features.field_presence = LEGACY_REQUIRED]; repeated M d = 4 [features.message_encoding = DELIMITED]; }"
+        " string c = 3 [features.field_presence = LEGACY_REQUIRED];"
+        " repeated M d = 4 [features.message_encoding = DELIMITED]; }"
     )
     a, b, c, _ = ProtoSchema.load(compile_files([file], [])).record("e.M").fields
     assert a.default is UNSET and b.default == "" and c.required
