@@ -70,6 +70,21 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Bootstrap(str):
+    """host:port of a running broker.
+
+    kind: apache, tansu or given. idempotent: whether it knows idempotent producers.
+    """
+
+    __slots__ = ("idempotent", "kind")
+
+    def __new__(cls, address: str, kind: str) -> "Bootstrap":
+        self = super().__new__(cls, address)
+        self.kind = kind
+        self.idempotent = kind != "tansu"
+        return self
+
+
 class BrokerProcess:
     """One broker process that can be killed, frozen and started again on the same ports."""
 
@@ -270,16 +285,16 @@ class BrokerPool:
             return forced
         return "apache" if self._start("apache") else "tansu"
 
-    def bootstrap(self, kind: str) -> str:
-        """host:port of a running broker of this kind. Skips the test, and says why, where it can't run."""
+    def bootstrap(self, kind: str) -> Bootstrap:
+        """A running broker of this kind. Skips the test, and says why, where it can't run."""
         if kind == "given":
             given = os.environ["GATEWAY_TEST_KAFKA"]
             self._used.add(f"{given} as given")
-            return given
+            return Bootstrap(given, os.environ.get("GATEWAY_TEST_KAFKA_BROKER") or kind)
         if not self._start(kind):
             pytest.skip(f"Kafka broker {kind}: {self._absent[kind]}")
         self._used.add({"tansu": "Tansu", "apache": f"Apache Kafka {KAFKA}"}[kind])
-        return self._running[kind].bootstrap
+        return Bootstrap(self._running[kind].bootstrap, kind)
 
     def stop(self) -> None:
         for broker in self._running.values():
@@ -313,7 +328,7 @@ _pool = BrokerPool()
 
 
 @pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest) -> str:
+def kafka(request: pytest.FixtureRequest) -> Bootstrap:
     """Bootstrap servers of a real broker."""
     return _pool.bootstrap(getattr(request, "param", None) or _pool.default())
 

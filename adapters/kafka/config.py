@@ -1,0 +1,137 @@
+"""How Kafka is written in routes.yaml."""
+
+from typing import Annotated, Literal, Self
+
+from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from gateway import port
+from gateway.net.address import split_host_port
+
+_CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
+
+# Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic).
+Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class Tls(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
+    certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
+    key: str = Field(default="", description="PEM file of the client certificate's key, unless `certificate` has it.")
+
+
+class Sasl(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512",
+        description="How the gateway logs in. PLAIN sends the password as it is: use it with tls.",
+    )
+    username: str = Field(description="The user that the gateway logs in as.")
+    password: SecretStr = Field(description="That user's password; never logged.")
+
+
+class Endpoint(port.Endpoint):
+    bootstrap_servers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="host:port of one or several brokers; the others are found through them."
+    )
+    client_id: str = Field(default="gateway", min_length=1, description="How the gateway names itself to the brokers.")
+    tls: Tls | None = Field(default=None, description="Speak TLS to the brokers, and verify them; `tls: {}` will do.")
+    sasl: Sasl | None = Field(default=None, description="Log in with user name and password.")
+    idempotent: bool = Field(
+        default=True,
+        description="Publish so that a retry inside the client can't duplicate or reorder. Turn it off only for "
+        "brokers that don't know idempotent producers.",
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        default="none", description="How published batches are compressed."
+    )
+    max_message_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1,
+        le=256 * 1024 * 1024,
+        description="Largest message either way, in bytes. Keep it within the broker's message.max.bytes.",
+    )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            split_host_port(server)
+        return servers
+
+    @field_validator("compression")
+    @classmethod
+    def _available(cls, compression: str) -> str:
+        if compression != "none" and not _CODECS[compression]():
+            raise ValueError(f"{compression} needs the package cramjam, which is not installed")
+        return compression
+
+
+class Source(port.Address):
+    topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="The topic to consume, or a list of them."
+    )
+    group: str = Field(
+        default="",
+        description="The consumer group, under which the brokers keep how far this route has come. ENDPOINT.TOPIC "
+        "where empty; give it, lest a renamed endpoint start anew.",
+    )
+    start: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where a group begins that has not come anywhere yet."
+    )
+    max_in_flight: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="Most records of one partition between its committed offset and the newest one taken: how many are "
+        "handled at once, and how many may come twice after a crash.",
+    )
+    max_deliveries: int = Field(
+        default=5,
+        ge=1,
+        description="How often a record is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
+        "dead-lettered. Other failures are tried for ever or dead-lettered at once.",
+    )
+    dead_letters: Topic | Literal[""] = Field(
+        default="", description="The topic for records that can't be handled; {topic}.dead-letters where empty."
+    )
+    backoff_seconds: float = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
+    max_backoff_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Longest wait before any try; it doubles up to here, with jitter."
+    )
+    session_timeout_seconds: float = Field(
+        default=10.0,
+        ge=6,
+        le=300,
+        description="Silence after which the brokers take the gateway for dead and give its partitions to others.",
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for topic in self.topic:
+            if self.dead_letter_topic(topic) in self.topic:
+                raise ValueError(f"dead_letters would put what can't be handled back into {topic}")
+        if self.max_backoff_seconds < self.backoff_seconds:
+            raise ValueError("max_backoff_seconds is less than backoff_seconds")
+        return self
+
+    def dead_letter_topic(self, topic: str) -> str:
+        """Where records of this topic go that can't be handled."""
+        return self.dead_letters or f"{topic}.dead-letters"
+
+
+class Target(port.Address):
+    topic: Topic = Field(description="The topic to publish to.")
+    key: str = Field(
+        default="",
+        description="Where the record's key comes from, such as $.order_id or $params.order_id. Records of one key "
+        "keep their order.",
+    )
+    partition: int | None = Field(
+        default=None, ge=0, description="Publish to this partition alone, instead of the one that the key chooses."
+    )

@@ -1,0 +1,109 @@
+"""Connection: how an endpoint's clients reach its brokers, and why they can't."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError
+
+from adapters.kafka.config import Endpoint
+from gateway.net.address import split_host_port
+from gateway.net.network import Network
+from gateway.port import ContractError
+
+REQUEST_SECONDS: Final = 30.0
+PROBE_SECONDS: Final = 5.0
+RECONNECT_SECONDS: Final = 0.2
+MAX_RECONNECT_SECONDS: Final = 5.0
+
+
+class Connection:
+    """The same for every client of the endpoint. load() must have been awaited before options are asked for."""
+
+    def __init__(self, endpoint: Endpoint, network: Network) -> None:
+        self._endpoint = endpoint
+        self._network = network
+        self._tls: ssl.SSLContext | None = None
+
+    async def load(self) -> None:
+        """Read the certificates. Raises ContractError where a file is not what it should be."""
+        tls = self._endpoint.tls
+        if tls is None:
+            return
+        try:
+            context = ssl.create_default_context(cafile=str(self._network.path(tls.ca)) if tls.ca else None)
+        except (OSError, ssl.SSLError) as error:
+            raise ContractError(f"can't read authorities from {tls.ca}: {error}", field=("tls", "ca")) from None
+        if tls.certificate:
+            key = str(self._network.path(tls.key)) if tls.key else None
+            try:
+                # A key with a passphrase is refused instead of asked for on the terminal.
+                context.load_cert_chain(str(self._network.path(tls.certificate)), key, password="")
+            except (OSError, ssl.SSLError, ValueError) as error:
+                raise ContractError(
+                    f"can't read a certificate from {tls.certificate}: {error}", field=("tls", "certificate")
+                ) from None
+        self._tls = context
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What every aiokafka client of this endpoint is given."""
+        endpoint = self._endpoint
+        return {
+            "bootstrap_servers": list(endpoint.bootstrap_servers),
+            "client_id": endpoint.client_id,
+            "request_timeout_ms": int(REQUEST_SECONDS * 1000),
+            **self._security,
+        }
+
+    @property
+    def _security(self) -> dict[str, Any]:
+        sasl = self._endpoint.sasl
+        options: dict[str, Any] = {
+            "security_protocol": ("SASL_" if sasl else "") + ("SSL" if self._tls else "PLAINTEXT"),
+            "ssl_context": self._tls,
+        }
+        if sasl is not None:
+            options["sasl_mechanism"] = sasl.mechanism
+            options["sasl_plain_username"] = sasl.username
+            options["sasl_plain_password"] = sasl.password.get_secret_value()
+        return options
+
+    async def diagnose(self, error: Exception) -> tuple[Exception, str]:
+        """What keeps a client from connecting, for operators: the error and a sentence with the server's address.
+
+        aiokafka tells only that no server would do; this asks the servers once more, for their own reasons.
+        """
+        for server in self._endpoint.bootstrap_servers:
+            host, port = split_host_port(server)
+            options = {**self._security, "request_timeout_ms": int(PROBE_SECONDS * 1000)}
+            try:
+                connection = await create_conn(host, port, client_id=self._endpoint.client_id, **options)
+            except (OSError, KafkaError) as reason:
+                error = reason
+            else:
+                connection.close()
+                return error, f"{server} answers, but: {_text(error)}"
+        return error, f"can't reach {', '.join(self._endpoint.bootstrap_servers)}: {_text(error)}"
+
+
+async def reachable(client: AIOKafkaClient) -> bool:
+    """Whether any broker answers a started client now."""
+    try:
+        return bool(await asyncio.wait_for(client.force_metadata_update(), PROBE_SECONDS))
+    except TimeoutError:
+        return False
+
+
+def backoff(attempt: int, first: float, most: float) -> float:
+    """Seconds to wait after the attempt of this number (from 1): doubling, capped, with jitter over its upper half."""
+    longest = min(most, first * 2.0 ** min(attempt - 1, 62))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  jitter is no secret
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

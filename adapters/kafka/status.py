@@ -1,0 +1,62 @@
+"""Kafka's errors and the gateway's codes. https://kafka.apache.org/protocol.html#protocol_error_codes"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import errors
+
+from gateway.status import Code, Disposition, Failure, disposition
+
+TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
+"""What becomes of a consumed record whose route failed: Kafka has no error replies."""
+
+_UNREACHABLE: Final = "the Kafka brokers can't be reached"
+_BUSY: Final = "the Kafka brokers can't take the message now"
+_FORBIDDEN: Final = "the gateway may not do this at the Kafka brokers"
+_LOGIN: Final = "the Kafka brokers refuse the gateway's login"
+_TOO_LARGE: Final = "the message is larger than the Kafka brokers take"
+_BROKEN: Final = "the Kafka brokers found the message broken"
+
+FROM_WIRE: Final[Mapping[type[Exception], tuple[Code, str]]] = {
+    errors.MessageSizeTooLargeError: (Code.INVALID_ARGUMENT, _TOO_LARGE),
+    errors.RecordListTooLargeError: (Code.INVALID_ARGUMENT, _TOO_LARGE),
+    errors.InvalidTimestampError: (Code.INVALID_ARGUMENT, _BROKEN),
+    errors.CorruptRecordException: (Code.DATA_LOSS, _BROKEN),
+    errors.PolicyViolationError: (Code.INVALID_ARGUMENT, "the message is against the Kafka brokers' policy"),
+    errors.InvalidTopicError: (Code.NOT_FOUND, "the topic's name is not valid"),
+    errors.UnknownTopicOrPartitionError: (Code.NOT_FOUND, "the topic does not exist"),
+    errors.TopicAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
+    errors.GroupAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
+    errors.ClusterAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
+    errors.AuthenticationFailedError: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.AuthenticationMethodNotSupported: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.SaslAuthenticationFailed: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.UnsupportedSaslMechanismError: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.IllegalSaslStateError: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.QuotaViolationError: (Code.RESOURCE_EXHAUSTED, _BUSY),
+    errors.NotEnoughReplicasError: (Code.UNAVAILABLE, _BUSY),
+    errors.NotEnoughReplicasAfterAppendError: (Code.UNAVAILABLE, _BUSY),
+    errors.KafkaTimeoutError: (Code.UNAVAILABLE, _BUSY),
+    errors.RequestTimedOutError: (Code.UNAVAILABLE, _BUSY),
+    errors.KafkaConnectionError: (Code.UNAVAILABLE, _UNREACHABLE),
+    errors.KafkaStorageError: (Code.UNAVAILABLE, _BUSY),
+    errors.OutOfOrderSequenceNumber: (Code.UNAVAILABLE, _BUSY),
+    errors.ProducerFenced: (Code.UNAVAILABLE, _BUSY),
+    errors.ProducerClosed: (Code.UNAVAILABLE, _UNREACHABLE),
+    errors.KafkaError: (Code.UNAVAILABLE, _UNREACHABLE),
+}
+"""A client's or broker's error by its class or the nearest base of it."""
+
+
+def failure(error: errors.KafkaError, *, sent: bool = True) -> Failure:
+    """The Failure of an error, in words that name no host."""
+    for kind in type(error).__mro__:
+        found = FROM_WIRE.get(kind)
+        if found is not None:
+            return Failure(*found, sent=sent)
+    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=sent)
+
+
+def unreachable() -> Failure:
+    """No broker answers; nothing was sent."""
+    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=False)
