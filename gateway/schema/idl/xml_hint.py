@@ -29,6 +29,9 @@ from gateway.schema.types import (
     Type,
 )
 
+DERIVATION: Final = "xsi:type"
+"""Name of the Choice between the derived types that may stand in for a record's own."""
+
 Facet = tuple[str, str]
 
 

@@ -15,7 +15,17 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 
 from gateway.schema.idl.xml_document import XSD, Element, XmlError, parse_xml
-from gateway.schema.idl.xml_hint import ANY_SIMPLE, ANY_TYPE, BUILTIN, Place, Simple, Space, XmlHint, XmlRecord
+from gateway.schema.idl.xml_hint import (
+    ANY_SIMPLE,
+    ANY_TYPE,
+    BUILTIN,
+    DERIVATION,
+    Place,
+    Simple,
+    Space,
+    XmlHint,
+    XmlRecord,
+)
 from gateway.schema.idl.xml_text import parser
 from gateway.schema.types import ANY, Choice, Enumeration, Field, Kind, List, Map, Record, Scalar
 
@@ -446,9 +456,9 @@ class XsdSchemas:
             for other in derived:
                 self._arm(shape, component, other)
             if derived and component.node.get("abstract") in ("true", "1"):
-                shape.choices.append(Choice(_DERIVATION, required=True))
+                shape.choices.append(Choice(DERIVATION, required=True))
             elif derived:
-                shape.choices.append(Choice(_DERIVATION))
+                shape.choices.append(Choice(DERIVATION))
             record.fields = tuple(shape.fields)
             record.choices = tuple(shape.choices)
 
@@ -485,7 +495,7 @@ class XsdSchemas:
             wire=XmlRecord(type=tag),
         )
         shape.append(
-            Field(derived.name, arm, choice=_DERIVATION, doc=arm.doc, wire=XmlHint(place=Place.DERIVED, tag=tag)),
+            Field(derived.name, arm, choice=DERIVATION, doc=arm.doc, wire=XmlHint(place=Place.DERIVED, tag=tag)),
             "_type",
         )
 
@@ -766,9 +776,6 @@ class XsdSchemas:
         ):
             return None
         return entry.tag, self._record(inner)
-
-
-_DERIVATION: Final = "xsi:type"
 
 
 class _Shape:
