@@ -1,6 +1,6 @@
 """Parameters of an address and the fields of a message: bound in by name, or taken out as text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -45,18 +45,18 @@ def relaxed(type_: Type, names: Sequence[str]) -> Type:
     return Record(type_.name, fields, choices=type_.choices, doc=type_.doc, wire=type_.wire)
 
 
-def binder(type_: Type, names: Sequence[str], open_params: bool) -> Bind | None:
+def binder(type_: Type, names: Sequence[str], used: Collection[str], open_params: bool) -> Bind | None:
     """Sets the fields that params name, in place.
 
-    names: those that the address always captures. open_params: others may come along; one that no field has is refused.
-    Raises UnboundError for a name without a field.
+    names: those that the address always captures. used: those that something else reads. open_params: others may come
+    along; one that no field has is refused. Raises UnboundError for a name without a field.
     """
     if not isinstance(type_, Record):
         if names and type_ != ANY:
             raise UnboundError(f"{type_} has no field {names[0]}")
-        return None
+        return _refuser(used) if open_params else None
     record = type_
-    slots = {name: _slot(record, name) for name in names}
+    slots = {name: _slot(record, name) for name in names} | dict.fromkeys(used, _leave)
     if not slots and not open_params:
         return None
 
@@ -73,6 +73,19 @@ def binder(type_: Type, names: Sequence[str], open_params: bool) -> Bind | None:
             slot(value, given)
 
     return bind
+
+
+def _leave(value: Any, given: Any) -> None:
+    """The slot of a parameter that is not bound."""
+
+
+def _refuser(used: Collection[str]) -> Bind:
+    def refuse(value: Any, params: Mapping[str, Any]) -> None:
+        for name in params:
+            if name not in used:
+                raise invalid("unknown parameter", f"?{name}")
+
+    return refuse
 
 
 def _slot(record: Record, name: str) -> Callable[[Any, Any], None]:

@@ -28,7 +28,7 @@ def seconds(value: Any) -> Any:
             raise ValueError(f"{value!r} is not a duration such as 500ms, 2s or 1m")
         return float(match[1]) * _UNITS[match[2]]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"give a unit, as {value}s")
+        raise ValueError(f"give a unit, as {value}s")  # noqa: TRY004  pydantic reports ValueError
     return value
 
 
@@ -138,16 +138,17 @@ class _Reader:
             if key not in ("gateway", "endpoints", "routes"):
                 self._report((key,), "unknown section", _near(key, ("gateway", "endpoints", "routes")))
         gateway = self._model(GatewaySection, data.get("gateway") or {}, ("gateway",)) or GatewaySection()
-        endpoints = {
-            name: found
-            for name, section in self._sections(data, "endpoints").items()
-            if (found := self._endpoint(name, section)) is not None
-        }
-        routes = {
-            name: found
-            for name, section in self._sections(data, "routes").items()
-            if (found := self._route(name, section, endpoints, self._sections(data, "endpoints"))) is not None
-        }
+        declared = self._sections(data, "endpoints")
+        endpoints = {}
+        for name, section in declared.items():
+            endpoint = self._endpoint(name, section)
+            if endpoint is not None:
+                endpoints[name] = endpoint
+        routes = {}
+        for name, section in self._sections(data, "routes").items():
+            route = self._route(name, section, endpoints, declared)
+            if route is not None:
+                routes[name] = route
         if self._problems:
             raise ConfigError(self._problems)
         return Config(self._document, gateway, endpoints, routes)

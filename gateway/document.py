@@ -98,8 +98,10 @@ class _Builder:
                 return self._mapping(node, keys)
             case yaml.SequenceNode():
                 return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
-            case _:
+            case yaml.ScalarNode():
                 return self._scalar(node, keys)
+            case _:
+                raise TypeError(type(node))
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -114,12 +116,12 @@ class _Builder:
             found[key] = self.value(value_node, (*keys, key))
         return found
 
-    def _scalar(self, node: yaml.Node, keys: Keys) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
         text: str = node.value
         filled = _VARIABLE.sub(lambda match: self._fill(match, node, keys), text) if "$" in text else text
         if filled != text and node.style is None:
             # An unquoted ${PORT} may be a number.
-            tag = self._resolver.resolve(yaml.ScalarNode, filled, (True, False))
+            tag = self._resolver.resolve(yaml.ScalarNode, filled, (True, False))  # type: ignore[no-untyped-call]
             node = yaml.ScalarNode(tag, filled, node.start_mark, node.end_mark)
         elif filled != text:
             node = yaml.ScalarNode(node.tag, filled, node.start_mark, node.end_mark)

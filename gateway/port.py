@@ -51,7 +51,8 @@ class Contract:
     """What one side speaks at one address; compile() joins two of them.
 
     patterns: those that the address can be used with; several where the protocol adapts (an HTTP path).
-    format: how bodies are read and written on this side.
+    format: how request bodies are read (inbound) or written (outbound) on this side.
+    reply_format: the same of replies, where it differs (a query string in, JSON out).
     request, reply: None where the side is untyped: it then takes the other side's type.
     unknown: what to do with unknown members that come *from* this side.
     params: names that addressing captures (inbound: bound into the request by name unless the mapping takes them;
@@ -71,6 +72,7 @@ class Contract:
 
     patterns: frozenset[Pattern]
     format: Format
+    reply_format: Format | None = None
     request: Type | None = None
     reply: Type | None = None
     unknown: Unknown = Unknown.REJECT
@@ -85,6 +87,11 @@ class Contract:
     claim: str = ""
     describe: str = ""
     wire: Any = None
+
+    @property
+    def replies(self) -> Format:
+        """The format of replies."""
+        return self.reply_format or self.format
 
 
 class Endpoint(BaseModel):

@@ -7,6 +7,8 @@ from contextlib import aclosing
 from time import perf_counter
 from typing import Any
 
+import msgspec
+
 from gateway.bridge import Step
 from gateway.codecs.json import JsonFormat
 from gateway.conversion import Converter
@@ -71,8 +73,6 @@ class FailureTranslator:
 
 
 def _json_of(record: Record) -> Callable[[Any], Any]:
-    import msgspec
-
     encode = JsonFormat().encoder(record)
     struct = struct_of(record)
     decode = msgspec.json.decode
@@ -148,7 +148,7 @@ class Route:
             message = self._request(request)
             async with timer:
                 reply = await self._service.call(message, context)
-            return self._translated(reply)
+            return self._reply(reply)
         except Failure as failure:
             told = self._failures.translate(failure)
             code, why = told.code, told.text
@@ -218,9 +218,6 @@ class Route:
         async for message in more:
             self._metrics.messages_in += 1
             yield message
-
-    def _translated(self, reply: Message) -> Message:
-        return self._reply(reply)
 
     def _surprise(self, error: Exception, timer: asyncio.Timeout | None) -> Failure:
         if isinstance(error, TimeoutError) and timer is not None and timer.expired():

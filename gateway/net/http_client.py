@@ -1,7 +1,7 @@
 """The HTTP/1.1 client that endpoints share. aiohttp is the engine behind it and does not leak past this file."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from types import TracebackType
 from typing import Final
 
@@ -68,12 +68,13 @@ class HttpClient:
         method: str,
         url: str,
         headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: bytes | AsyncIterable[bytes] = b"",
         timeout_seconds: float | None = None,
     ) -> "HttpStream":
         """As request(), with the reply's body as it comes: `async with client.stream(...) as answer`.
 
-        Leaving the block before the body's end closes the connection. timeout_seconds: for all of it.
+        body: sent as it comes where it is iterated. Leaving the block before the reply's end closes the connection.
+        timeout_seconds: for all of it.
         """
         return HttpStream(self, method, url, headers, body, timeout_seconds)
 
@@ -109,7 +110,7 @@ class HttpStream:
         method: str,
         url: str,
         headers: Sequence[tuple[str, str]],
-        body: bytes,
+        body: bytes | AsyncIterable[bytes],
         timeout_seconds: float | None,
     ) -> None:
         self._client = client

@@ -1,0 +1,94 @@
+"""HTTP in routes.yaml."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from yarl import URL
+
+from gateway.net.address import split_host_port
+from gateway.net.http_router import PathTemplate
+from gateway.port import Address, Endpoint
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+BODYLESS = frozenset({"GET", "DELETE"})
+
+
+def _template(text: str) -> str:
+    PathTemplate(text)
+    return text
+
+
+def _listen(text: str) -> str:
+    split_host_port(text)
+    return text
+
+
+def _base_url(text: str) -> str:
+    url = URL(text)
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment or url.user:
+        raise ValueError(f"{text!r} is not a base URL such as http://inventory:8080/api")
+    return text.rstrip("/")
+
+
+Path = Annotated[str, AfterValidator(_template)]
+
+
+class HttpEndpoint(Endpoint):
+    """An HTTP listener (`listen`) or an HTTP service (`target`)."""
+
+    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+        default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
+    )
+    target: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        default=None, description="Outbound: base URL of the service; https:// verifies its certificate."
+    )
+    max_body_bytes: int = Field(
+        default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."
+    )
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject", description="Inbound: what to do with members that the request's type does not have."
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if (self.listen is None) == (self.target is None):
+            raise ValueError("give listen (inbound) or target (outbound)")
+        return self
+
+
+class HttpSource(Address):
+    """Requests with this method and path."""
+
+    method: Method = Field(default="POST", description="The HTTP method.")
+    path: Path = Field(
+        description="Path template as in google.api.http: {name} captures a segment, {name=**} several. What it "
+        "captures, and the query, fill the request's fields of the same name."
+    )
+
+
+class HttpTarget(Address):
+    """A request with this method and path."""
+
+    method: Method = Field(default="POST", description="The HTTP method.")
+    path: Path = Field(
+        description="Path template: {name} is taken out of the request's field of that name, or of the caller's "
+        "parameter. Without a body (GET, DELETE), the other fields become the query."
+    )
+    requests: Literal["one", "many"] = Field(
+        default="one", description="many: the body is a stream of NDJSON messages."
+    )
+    replies: Literal["one", "many"] = Field(
+        default="one", description="many: the reply is a stream: NDJSON, server-sent events or a JSON array."
+    )
+
+    @model_validator(mode="after")
+    def _body(self) -> Self:
+        if self.requests == "many" and self.method in BODYLESS:
+            raise ValueError(f"{self.method} has no body to stream requests in")
+        return self

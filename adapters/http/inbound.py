@@ -1,0 +1,311 @@
+"""HTTP requests as calls of routes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
+from adapters.http.problem import UnsupportedMediaType, body_of, reply_of
+from adapters.http.wire import JSON, NDJSON, SSE, LineReader, array_items, sse
+from gateway.codecs.form import FormFormat, parse_form
+from gateway.codecs.format import Unknown
+from gateway.codecs.json import JsonFormat
+from gateway.message import NO_PARAMS, Context, Header, Message
+from gateway.net.http_router import PathTemplate
+from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute
+from gateway.net.network import Network
+from gateway.pattern import Count, Pattern
+from gateway.port import Binding, Contract, ContractError, Service
+from gateway.status import Failure
+
+HEARTBEAT_SECONDS: Final = 15.0
+FIRST_REPLY_SECONDS: Final = 0.2
+"""How long a stream's first reply, or its failure, may hold back the status line."""
+
+_JSON_HEADERS: Final = (("Content-Type", JSON),)
+
+
+class HttpInbound:
+    """One endpoint's routes on a shared HTTP server."""
+
+    def __init__(self, name: str, endpoint: HttpEndpoint, network: Network) -> None:
+        if endpoint.listen is None:
+            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self._name = name
+        self._endpoint = endpoint
+        self._server = network.http_server(endpoint.listen)
+        self._json = JsonFormat(int64=endpoint.int64, decimal=endpoint.decimal)
+
+    async def load(self) -> None:
+        """Nothing to load: the contract is the upstream's."""
+
+    def contract(self, address: HttpSource) -> Contract:
+        bodyless = address.method in BODYLESS
+        patterns = {Pattern.REQUEST_REPLY, Pattern.ONE_WAY, Pattern.SERVER_STREAM}
+        if not bodyless:
+            patterns |= {Pattern.CLIENT_STREAM, Pattern.BIDI}
+        template = PathTemplate(address.path)
+        return Contract(
+            patterns=frozenset(patterns),
+            format=FormFormat() if bodyless else self._json,
+            reply_format=self._json,
+            unknown=Unknown(self._endpoint.unknown_fields),
+            params=template.names,
+            open_params=not bodyless,
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            claim=f"{address.method} {template.shape} on {self._server.listen}",
+            describe=f"HTTP {address.method} {address.path} on {self._server.listen}",
+        )
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        self._server.mount(
+            self._name,
+            [
+                HttpRoute(binding.address.method, PathTemplate(binding.address.path), self._handler(binding))
+                for binding in bindings
+            ],
+        )
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def drain(self) -> None:
+        await self._server.drain()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+    def _handler(self, binding: Binding) -> Handler:
+        if binding.pattern.unary:
+            return self._unary(binding)
+        if binding.pattern.requests is Count.MANY:
+            return self._streamed(binding)
+        return self._server_stream(binding)
+
+    def _unary(self, binding: Binding) -> Handler:
+        read = self._reader(binding)
+        call = binding.service.call
+        status = 202 if binding.pattern is Pattern.ONE_WAY else 200
+
+        async def handle(request: HttpRequest) -> HttpReply:
+            try:
+                message = await read(request)
+                reply = await call(message, _context(request))
+            except Failure as failure:
+                return reply_of(failure)
+            if reply.body is None:
+                return HttpReply(204, _reply_headers(reply, ()))
+            return HttpReply(status, _reply_headers(reply, _JSON_HEADERS), reply.body)
+
+        return handle
+
+    def _server_stream(self, binding: Binding) -> Handler:
+        read = self._reader(binding)
+        service: Service = binding.service
+
+        async def handle(request: HttpRequest) -> HttpReply:
+            try:
+                message = await read(request)
+                return await _replies(request, service.stream(message, None, _context(request)))
+            except Failure as failure:
+                return reply_of(failure)
+
+        return handle
+
+    def _streamed(self, binding: Binding) -> Handler:
+        """Many requests: the body is NDJSON, or a JSON array."""
+        service: Service = binding.service
+        wanted = tuple(binding.headers)
+        limit = self._endpoint.max_body_bytes
+        one_reply = binding.pattern.replies is Count.ONE
+
+        async def handle(request: HttpRequest) -> HttpReply:
+            try:
+                more = _requests(request, limit)
+                head = Message(None, _headers(request, wanted), request.params)
+                replies = service.stream(head, more, _context(request))
+                if not one_reply:
+                    return await _replies(request, replies)
+                try:
+                    reply = await anext(replies)
+                finally:
+                    await replies.aclose()
+            except Failure as failure:
+                return reply_of(failure)
+            return HttpReply(200, _reply_headers(reply, _JSON_HEADERS), reply.body)
+
+        return handle
+
+    def _reader(self, binding: Binding) -> Callable[[HttpRequest], Any]:
+        """Reads one request message."""
+        wanted = tuple(binding.headers)
+        limit = self._endpoint.max_body_bytes
+        if binding.address.method in BODYLESS:
+
+            async def read_query(request: HttpRequest) -> Message:
+                return Message(request.query.encode(), _headers(request, wanted), request.params)
+
+            return read_query
+
+        async def read(request: HttpRequest) -> Message:
+            body = await request.body(limit)
+            if body:
+                content_type = request.headers.get("content-type", "")
+                if content_type != JSON:
+                    _check_media_type(content_type, (JSON,))
+            params: Any = request.params or NO_PARAMS
+            if request.query:
+                params = {**parse_form(request.query.encode()), **request.params}
+            return Message(body, _headers(request, wanted) if wanted else (), params)
+
+        return read
+
+
+def _context(request: HttpRequest) -> Context:
+    return Context(peer=request.peer, trace=request.headers.get("traceparent", ""))
+
+
+def _headers(request: HttpRequest, wanted: Sequence[str]) -> list[Header]:
+    headers = request.headers
+    return [(name, value) for name in wanted if (value := headers.get(name)) is not None]
+
+
+def _reply_headers(reply: Message, base: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    if not reply.headers:
+        return base
+    return [*base, *((name, value) for name, value in reply.headers if isinstance(value, str))]
+
+
+def _check_media_type(content_type: str, expected: Sequence[str]) -> str:
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower()
+    charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
+    if media_type.endswith("+json") and JSON in expected:
+        media_type = JSON
+    if media_type not in expected or charset not in ("", "utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMediaType(content_type, " or ".join(expected))
+    return media_type
+
+
+async def _requests(request: HttpRequest, limit: int) -> AsyncIterator[Message]:
+    """The messages of a body, as they arrive."""
+    media_type = _check_media_type(request.headers.get("content-type", NDJSON), (NDJSON, JSON))
+    if media_type == JSON:
+        for item in array_items(await request.body(limit)):
+            yield Message(item)
+        return
+    lines = LineReader(limit)
+    async for chunk in request.chunks():
+        for line in lines.feed(chunk):
+            yield Message(line)
+    for line in lines.end():
+        yield Message(line)
+
+
+async def _replies(request: HttpRequest, replies: AsyncGenerator[Message, None]) -> HttpReply:
+    """The reply in the framing that the caller accepts. A failure before the first reply has its own status."""
+    first = asyncio.ensure_future(anext(replies, None))
+    try:
+        await asyncio.wait({first}, timeout=FIRST_REPLY_SECONDS)
+        if first.done() and first.exception() is not None:
+            await first
+    except BaseException:
+        await _abandon(first, replies)
+        raise
+    accept = request.headers.get("accept", "")
+    if SSE in accept:
+        headers = [("Content-Type", SSE), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
+        return HttpReply(200, headers, _framed(first, replies, _Sse()))
+    if NDJSON in accept or "application/jsonl" in accept or "application/ndjson" in accept:
+        return HttpReply(200, [("Content-Type", NDJSON)], _framed(first, replies, _Ndjson()))
+    return HttpReply(200, _JSON_HEADERS, _framed(first, replies, _Array()))
+
+
+class _Sse:
+    start = b""
+    heartbeat = b":\n\n"
+    cut = False
+
+    def message(self, body: bytes) -> bytes:
+        return sse(body)
+
+    def end(self) -> bytes:
+        return sse(b"{}", "end")
+
+    def failure(self, failure: Failure) -> bytes:
+        return sse(body_of(failure), "error")
+
+
+class _Ndjson:
+    start = b""
+    heartbeat = b"\n"
+    cut = True
+
+    def message(self, body: bytes) -> bytes:
+        return body + b"\n"
+
+    def end(self) -> bytes:
+        return b""
+
+    def failure(self, failure: Failure) -> bytes:
+        return b'{"error":%b}\n' % body_of(failure)
+
+
+class _Array:
+    start = b"["
+    heartbeat = b" "
+    cut = True
+
+    def __init__(self) -> None:
+        self._separator = b""
+
+    def message(self, body: bytes) -> bytes:
+        separator, self._separator = self._separator, b","
+        return separator + body
+
+    def end(self) -> bytes:
+        return b"]"
+
+    def failure(self, failure: Failure) -> bytes:
+        return b""
+
+
+async def _framed(
+    first: "asyncio.Future[Message | None]",
+    replies: AsyncGenerator[Message, None],
+    framing: _Sse | _Ndjson | _Array,
+) -> AsyncGenerator[bytes, None]:
+    """The body. After a failure an NDJSON or array body is cut off, so that it can't be taken for the whole."""
+    coming = first
+    try:
+        if framing.start:
+            yield framing.start
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+            if not done:
+                yield framing.heartbeat
+                continue
+            reply = coming.result()
+            if reply is None:
+                yield framing.end()
+                return
+            yield framing.message(reply.body)
+            coming = asyncio.ensure_future(anext(replies, None))
+    except Failure as failure:
+        yield framing.failure(failure)
+        if framing.cut:
+            raise
+    finally:
+        await _abandon(coming, replies)
+
+
+async def _abandon(coming: "asyncio.Future[Message | None]", replies: AsyncGenerator[Message, None]) -> None:
+    """The caller left or the stream is over: upstream is cancelled before this returns."""
+    if not coming.done():
+        coming.cancel()
+        await asyncio.wait({coming})
+    await replies.aclose()

@@ -1,0 +1,229 @@
+"""Calls of routes as HTTP requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from adapters.http.config import BODYLESS, HttpEndpoint, HttpTarget
+from adapters.http.problem import failure_of, failure_of_problem
+from adapters.http.wire import JSON, NDJSON, SSE, LineReader, SseReader, array_items
+from gateway.codecs.form import FormFormat
+from gateway.codecs.format import Unknown
+from gateway.codecs.json import JsonFormat
+from gateway.message import Context, Message
+from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
+from gateway.net.http_router import PathTemplate
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.status import Code, Failure
+
+_PATTERNS: Mapping[tuple[str, str], Pattern] = {
+    ("one", "one"): Pattern.REQUEST_REPLY,
+    ("one", "many"): Pattern.SERVER_STREAM,
+    ("many", "one"): Pattern.CLIENT_STREAM,
+    ("many", "many"): Pattern.BIDI,
+}
+
+
+class HttpOutbound:
+    """One HTTP service."""
+
+    def __init__(self, name: str, endpoint: HttpEndpoint, network: Network) -> None:
+        if endpoint.target is None:
+            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._endpoint = endpoint
+        self._target = endpoint.target
+        self._client = HttpClient(endpoint.max_body_bytes)
+        self._json = JsonFormat(int64=endpoint.int64, decimal=endpoint.decimal)
+
+    async def load(self) -> None:
+        """Nothing to load: the contract is the caller's."""
+
+    def contract(self, address: HttpTarget) -> Contract:
+        template = PathTemplate(address.path)
+        return Contract(
+            patterns=frozenset({_PATTERNS[address.requests, address.replies]}),
+            format=FormFormat() if address.method in BODYLESS else self._json,
+            reply_format=self._json,
+            unknown=Unknown.DROP,
+            params=template.names,
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            describe=f"HTTP {address.method} {self._target}{address.path}",
+        )
+
+    def service(self, address: HttpTarget, contract: Contract, pattern: Pattern) -> Service:
+        return _HttpService(self._client, self._target, address, contract, self._endpoint.max_body_bytes)
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+
+class _HttpService:
+    def __init__(
+        self, client: HttpClient, target: str, address: HttpTarget, contract: Contract, max_bytes: int
+    ) -> None:
+        self._client = client
+        self._method = address.method
+        self._bodyless = address.method in BODYLESS
+        self._path = _PathWriter(target, PathTemplate(address.path))
+        self._wanted = contract.headers
+        self._max_bytes = max_bytes
+        self._many = address.replies == "many"
+
+    async def call(self, request: Message, context: Context) -> Message:
+        url, body = self._address(request)
+        headers = self._headers(request, context, JSON, JSON)
+        answer = await self._client.request(self._method, url, headers, body, _remaining(context))
+        return self._reply(answer)
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        url, body = self._address(request)
+        accept = f"{NDJSON}, {SSE}, {JSON};q=0.5" if self._many else JSON
+        headers = self._headers(request, context, JSON if more is None else NDJSON, accept)
+        content = body if more is None else _lines(more)
+        return self._exchange(self._client.stream(self._method, url, headers, content, None))
+
+    async def _exchange(self, exchange: HttpStream) -> AsyncGenerator[Message, None]:
+        async with exchange as answer:
+            if not 200 <= answer.status < 300:
+                body = b"".join([chunk async for chunk in self._limited(answer)])
+                raise failure_of(answer.status, answer.headers, body)
+            if not self._many:
+                body = b"".join([chunk async for chunk in self._limited(answer)])
+                yield self._reply(HttpAnswer(answer.status, answer.headers, body))
+                return
+            async for body in self._messages(answer):
+                yield Message(body)
+
+    async def _messages(self, answer: HttpStream) -> AsyncIterator[bytes]:
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        match media_type:
+            case "text/event-stream":
+                events = SseReader(self._max_bytes)
+                async for chunk in answer.chunks():
+                    for event in events.feed(chunk):
+                        if event.event == "error":
+                            raise _in_band(event.data)
+                        if event.event == "end":
+                            return
+                        yield event.data
+            case "application/x-ndjson" | "application/ndjson" | "application/jsonl":
+                lines = LineReader(self._max_bytes)
+                async for chunk in answer.chunks():
+                    for line in lines.feed(chunk):
+                        yield _line(line)
+                for line in lines.end():
+                    yield _line(line)
+            case "application/json":
+                body = b"".join([chunk async for chunk in self._limited(answer)])
+                for item in array_items(body):
+                    yield item
+            case other:
+                raise Failure(Code.INTERNAL, f"the upstream answered with {other or 'no content type'}, not a stream")
+
+    async def _limited(self, answer: HttpStream) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in answer.chunks():
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._max_bytes} bytes")
+            yield chunk
+
+    def _address(self, request: Message) -> tuple[str, bytes]:
+        url = self._path.url(request.params)
+        body: bytes = request.body or b""
+        if self._bodyless:
+            return (f"{url}?{body.decode()}" if body else url), b""
+        return url, body
+
+    def _headers(self, request: Message, context: Context, content: str, accept: str) -> list[tuple[str, str]]:
+        headers = [("Accept", accept)]
+        if not self._bodyless:
+            headers.append(("Content-Type", content))
+        if context.trace:
+            headers.append(("traceparent", context.trace))
+        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
+        return headers
+
+    def _reply(self, answer: HttpAnswer) -> Message:
+        if not 200 <= answer.status < 300:
+            raise failure_of(answer.status, answer.headers, answer.body)
+        headers = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
+        if not answer.body:
+            # An empty 2xx says that all went well; as JSON that is an object without members.
+            return Message(b"{}", headers)
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != JSON and not media_type.endswith("+json"):
+            raise Failure(Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not JSON")
+        return Message(answer.body, headers)
+
+
+class _PathWriter:
+    """Fills a path template; values are percent-encoded, a slash too unless the variable spans segments."""
+
+    def __init__(self, target: str, template: PathTemplate) -> None:
+        self._parts: list[str | tuple[str, str]] = []
+        rest = target + template.text
+        for name in template.names:
+            head, _, tail = rest.partition("{" + name)
+            sub, _, rest = tail.partition("}")
+            self._parts += [head, (name, "/" if "/" in sub or "**" in sub else "")]
+        self._parts.append(rest)
+
+    def url(self, params: Mapping[str, Any]) -> str:
+        return "".join(
+            part if isinstance(part, str) else quote(str(params[part[0]]), safe=part[1]) for part in self._parts
+        )
+
+
+def _remaining(context: Context) -> float | None:
+    if context.deadline == float("inf"):
+        return None
+    return max(0.001, context.deadline - asyncio.get_running_loop().time())
+
+
+async def _lines(more: AsyncIterator[Message]) -> AsyncGenerator[bytes, None]:
+    async for message in more:
+        yield message.body + b"\n"
+
+
+def _in_band(data: bytes) -> Failure:
+    try:
+        problem = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        problem = {}
+    problem = problem if isinstance(problem, dict) else {}
+    status = problem.get("status")
+    return failure_of_problem(status if isinstance(status, int) else 500, problem)
+
+
+def _line(line: bytes) -> bytes:
+    """The message, unless it is the error that ends a broken stream."""
+    if line.startswith(b'{"error":'):
+        for item in _errors(line):
+            raise item
+    return line
+
+
+def _errors(line: bytes) -> Iterator[Failure]:
+    try:
+        parsed = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    error = parsed.get("error") if isinstance(parsed, dict) and len(parsed) == 1 else None
+    if isinstance(error, dict) and ("code" in error or "status" in error):
+        status = error.get("status")
+        yield failure_of_problem(status if isinstance(status, int) else 500, error)

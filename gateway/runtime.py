@@ -1,0 +1,132 @@
+"""Runtime: a process's life. Outbounds start before inbounds; draining ends in the opposite order."""
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Final
+
+from gateway import config as configuration
+from gateway.admin import AdminServer
+from gateway.compile import Plan, compile_plan
+from gateway.document import load
+from gateway.net.network import Network
+from gateway.observe import AccessLog, Metrics
+from gateway.port import Inbound, Outbound
+from gateway.problem import ConfigError
+
+log = logging.getLogger("gateway")
+
+PENDING_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
+"""Pauses between attempts to get contracts that were not available; the last one repeats."""
+
+
+class Runtime:
+    """Serves one routes.yaml. Raises ConfigError, or OSError for a port that is taken, from start()."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._network = Network(file.parent)
+        self._metrics = Metrics()
+        self._metrics.ready = self.unready
+        self._metrics.pending = lambda: self.plan.pending if self.plan else ()
+        self._access: AccessLog | None = None
+        self._admin: AdminServer | None = None
+        self._retry: asyncio.Task[None] | None = None
+        self._started: list[Inbound | Outbound] = []
+        self.plan: Plan | None = None
+        self.draining = False
+
+    async def start(self) -> None:
+        config = configuration.read(load(self._file))
+        self._access = AccessLog() if config.gateway.access_log else None
+        plan = await compile_plan(config, self._network, self._metrics, self._access)
+        await self._apply(plan)
+        if config.gateway.admin:
+            self._admin = AdminServer(config.gateway.admin.listen, self, self._metrics)
+            await self._admin.start()
+        if plan.pending:
+            self._retry = asyncio.create_task(self._resolve_pending())
+
+    async def serve(self) -> None:
+        """Start, run until SIGTERM or SIGINT, drain, stop."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        try:
+            await self.start()
+            await ended.wait()
+            await self.drain()
+        finally:
+            await self.stop()
+
+    async def drain(self) -> None:
+        """Accept nothing new and finish what is in flight, within the configured time. Readiness goes first."""
+        self.draining = True
+        if self._retry is not None:
+            self._retry.cancel()
+        if self.plan is None:
+            return
+        grace = self.plan.config.gateway.drain
+        log.info("draining for at most %gs", grace)
+        drains = [asyncio.create_task(inbound.drain()) for inbound in self.plan.inbounds.values()]
+        if drains:
+            _, late = await asyncio.wait(drains, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("%d endpoints had calls in flight after %gs; they are cut", len(late), grace)
+
+    async def stop(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        for side in reversed(self._started):
+            await side.stop()
+        self._started.clear()
+        if self._admin is not None:
+            await self._admin.stop()
+
+    def unready(self) -> dict[str, str]:
+        """Every endpoint with why it is not ready; empty text where it is."""
+        if self.plan is None:
+            return {}
+        sides: list[tuple[str, Inbound | Outbound]] = [*self.plan.outbounds.items(), *self.plan.inbounds.items()]
+        why: dict[str, str] = {}
+        for name, side in sides:
+            why[name] = why.get(name) or side.unready
+        return why
+
+    async def _apply(self, plan: Plan) -> None:
+        """Start what is new, swap the routes, stop what is gone."""
+        for outbound in plan.outbounds.values():
+            if outbound not in self._started:
+                self._started.append(outbound)
+                await outbound.start()
+        for name, inbound in plan.inbounds.items():
+            inbound.bind(plan.bindings.get(name, []))
+        for inbound in plan.inbounds.values():
+            if inbound not in self._started:
+                self._started.append(inbound)
+                await inbound.start()
+        kept = [*plan.outbounds.values(), *plan.inbounds.values()]
+        for side in [side for side in self._started if side not in kept]:
+            self._started.remove(side)
+            await side.stop()
+        self.plan = plan
+
+    async def _resolve_pending(self) -> None:
+        """Compile again until no route waits for its contract."""
+        attempt = 0
+        while self.plan is not None and self.plan.pending:
+            await asyncio.sleep(PENDING_SECONDS[min(attempt, len(PENDING_SECONDS) - 1)])
+            attempt += 1
+            try:
+                plan = await compile_plan(self.plan.config, self._network, self._metrics, self._access, self.plan)
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error("%s", problem)  # noqa: TRY400  the problem says it all
+                continue
+            for route in self.plan.pending.keys() - plan.pending.keys():
+                log.info("route %s is ready", route)
+            await self._apply(plan)
