@@ -16,7 +16,7 @@ from msgspec import UNSET
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.codecs.xml_reader import Reader, hint_of, layout_of, text_reader
 from gateway.codecs.xml_writer import XmlWriters
-from gateway.schema.idl.xml_document import Element
+from gateway.schema.idl.xml_document import Element, parse_xml
 from gateway.schema.idl.xml_hint import ANY_SIMPLE, Place, Space, XmlHint, XmlRecord
 from gateway.schema.source import build
 from gateway.schema.text import PARSE
@@ -47,11 +47,13 @@ def _message(type_: Type) -> Record:
 
 
 def decoder(record: Record, unknown: Unknown) -> Callable[[Element], Any]:
-    """Element -> plain value of the record; the element's own name is not looked at."""
+    """Element -> plain value of the record; the element's own name is not looked at. No body at all, b"", is an
+    element without content."""
     fast = _Readers(unknown).function(record)
     slow = Reader(unknown).record
 
-    def decode(element: Element) -> Any:
+    def decode(body: Any) -> Any:
+        element = body if body.__class__ is not bytes else _NO_BODY
         try:
             return fast(element)
         except (_IrregularError, ValueError):
@@ -71,6 +73,7 @@ class _End:
 
 
 _IRREGULAR: Final = _IrregularError()
+_NO_BODY: Final = parse_xml(b"<none/>")
 
 
 class _Readers:

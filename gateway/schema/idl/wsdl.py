@@ -198,6 +198,10 @@ class Wsdl:
     def documents(self) -> Sequence[Path]:
         return (*self._documents, *self._schemas.files)
 
+    def find(self, location: str, near: Path) -> Path | None:
+        """The file that an import in the document `near` means."""
+        return self._library.find(location, near)
+
     # Loading
 
     def _import(self, path: Path) -> None:

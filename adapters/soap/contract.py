@@ -1,0 +1,73 @@
+"""What a SOAP endpoint speaks: its WSDL, and the Contract of each operation."""
+
+import asyncio
+from pathlib import Path
+
+from adapters.soap.config import SoapEndpoint
+from gateway.codecs.format import Unknown
+from gateway.codecs.xml import SoapFormat
+from gateway.net.network import Network
+from gateway.port import Contract, ContractError
+from gateway.schema.idl.wsdl import Port, Version, Wsdl
+from gateway.schema.idl.xsd import XsdError
+from gateway.schema.names import failure_convention
+from gateway.schema.types import Operation, Record
+
+VERSIONS = {"1.1": Version.SOAP_1_1, "1.2": Version.SOAP_1_2}
+
+
+async def load(endpoint: SoapEndpoint, network: Network) -> Wsdl:
+    """Raises ContractError."""
+    path = network.path(endpoint.wsdl)
+    include = [network.path(folder) for folder in endpoint.include]
+    try:
+        return await asyncio.to_thread(_read, path, include)
+    except XsdError as error:
+        raise ContractError(str(error), field=("wsdl",)) from error
+
+
+def _read(path: Path, include: list[Path]) -> Wsdl:
+    return Wsdl(path, include)
+
+
+def port_of(wsdl: Wsdl, endpoint: SoapEndpoint) -> Port:
+    """The port that the endpoint means. Raises ContractError."""
+    try:
+        if endpoint.version is not None:
+            wanted = VERSIONS[endpoint.version]
+            for port in wsdl.ports(endpoint.service, endpoint.port):
+                if port.version is wanted:
+                    return wsdl.port(port.service, port.name)
+        return wsdl.port(endpoint.service, endpoint.port)
+    except XsdError as error:
+        raise ContractError(str(error), field=("service",)) from error
+
+
+def contract_of(port: Port, name: str, endpoint: SoapEndpoint, format_: SoapFormat) -> Contract:
+    """Without claim and description, and as untrusting as towards a caller. Raises ContractError."""
+    try:
+        operation = port.operation(name)
+    except XsdError as error:
+        raise ContractError(str(error), field=("operation",)) from error
+    by_convention = {failure_convention(name): record for name, record in operation.failures.items()}
+
+    def failure(name: str) -> Record | None:
+        return operation.failures.get(name) or by_convention.get(failure_convention(name))
+
+    return Contract(
+        patterns=frozenset({operation.pattern}),
+        format=format_,
+        request=operation.request,
+        reply=operation.reply,
+        unknown=Unknown.REJECT,
+        failure=failure,
+        failures=tuple(operation.failures),
+        headers=frozenset(header.lower() for header in endpoint.forward_headers),
+        wire=operation,
+    )
+
+
+def operation_of(contract: Contract) -> Operation:
+    operation = contract.wire
+    assert isinstance(operation, Operation)  # noqa: S101  contract_of() put it there
+    return operation

@@ -1,0 +1,243 @@
+"""SOAP requests as calls of routes."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from adapters.soap.config import SoapEndpoint, SoapSource
+from adapters.soap.contract import contract_of, load, operation_of, port_of
+from adapters.soap.description import Description
+from adapters.soap.status import FaultCode
+from adapters.soap.wire import (
+    CONTENT_TYPE,
+    MEDIA_TYPE,
+    Envelope,
+    SoapFault,
+    envelope,
+    fault,
+    header_texts,
+    not_understood,
+    read_envelope,
+)
+from gateway.codecs.format import Encode
+from gateway.codecs.xml import SoapFormat
+from gateway.message import Context, Header, Message
+from gateway.net.http_router import PathTemplate
+from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, PayloadTooLarge
+from gateway.net.network import Network
+from gateway.port import Binding, Contract, ContractError
+from gateway.schema.idl.wsdl import Port, Version, Wsdl
+from gateway.schema.idl.xml_document import Element, XmlError, parse_xml
+from gateway.schema.idl.xsd import local_name
+from gateway.schema.types import Operation
+from gateway.status import Code, Failure, invalid
+
+_VERSIONS: Final = {media_type: version for version, media_type in MEDIA_TYPE.items()}
+
+
+class UnsupportedMediaType(Failure):
+    """A body that is no SOAP envelope by its content type; HTTP has a status of its own for it (415)."""
+
+    def __init__(self, given: str) -> None:
+        expected = " or ".join(MEDIA_TYPE.values())
+        super().__init__(
+            Code.INVALID_ARGUMENT, f"content type {given[:100] or 'none'} is not read here, {expected} is", sent=False
+        )
+
+
+class SoapInbound:
+    """One service: a WSDL at one path of a shared HTTP server."""
+
+    def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
+        if endpoint.listen is None:
+            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self._name = name
+        self._endpoint = endpoint
+        self._network = network
+        self._server = network.http_server(endpoint.listen)
+        self._format = SoapFormat()
+        self._loaded: tuple[Wsdl, Port] | None = None
+
+    async def load(self) -> None:
+        wsdl = await load(self._endpoint, self._network)
+        self._loaded = wsdl, port_of(wsdl, self._endpoint)
+
+    def contract(self, address: SoapSource) -> Contract:
+        where = f"{self._endpoint.path} on {self._server.listen}"
+        return replace(
+            contract_of(self._known[1], address.operation, self._endpoint, self._format),
+            claim=f"SOAP operation {address.operation} at {where}",
+            describe=f"SOAP {address.operation} at {where}",
+        )
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        wsdl, port = self._known
+        path = PathTemplate(self._endpoint.path)
+        service = _SoapService(bindings, port, self._format, self._endpoint)
+        description = Description(wsdl, port, self._endpoint.path, self._server.listen)
+        self._server.mount(
+            self._name,
+            [HttpRoute("POST", path, service.answer), HttpRoute("GET", path, description.answer)] if bindings else [],
+        )
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def drain(self) -> None:
+        await self._server.drain()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+    @property
+    def _known(self) -> tuple[Wsdl, Port]:
+        if self._loaded is None:
+            raise RuntimeError("contract() and bind() are called after load()")
+        return self._loaded
+
+
+class _Served(msgspec.Struct, frozen=True):
+    """A bound operation. details: writes the declared fault of this name."""
+
+    operation: Operation
+    call: Callable[[Message, Context], Awaitable[Message]]
+    details: Mapping[str, Encode]
+    headers: frozenset[str]
+    encoded: bool
+
+
+class _SoapService:
+    """Finds the operation, calls its route, and answers in the envelope's version."""
+
+    def __init__(self, bindings: Sequence[Binding], port: Port, format_: SoapFormat, endpoint: SoapEndpoint) -> None:
+        self._limit = endpoint.max_message_bytes
+        self._names = port.operations
+        self._served = [_served(binding, format_) for binding in bindings]
+        self._default = port.version
+        self._known = frozenset(tag for one in self._served for tag in one.operation.wire.headers)
+
+    async def answer(self, request: HttpRequest) -> HttpReply:
+        version = self._default
+        served: _Served | None = None
+        try:
+            version, action, charset = _media_type(request.headers)
+            body = await request.body(self._limit)
+            received = read_envelope(_parse(body, charset))
+            version = received.version
+            missing = not_understood(received.headers, version, self._known)
+            if missing:
+                names = ", ".join(map(local_name, missing))
+                raise SoapFault(
+                    FaultCode.MUST_UNDERSTAND,
+                    Failure(Code.UNIMPLEMENTED, f"the header {names} must be understood and is not", sent=False),
+                    missing,
+                )
+            served = self._find(received, action)
+            reply = await served.call(
+                Message(received.body if received.body is not None else b"", _headers(request, received, served)),
+                Context(peer=request.peer, trace=request.headers.get("traceparent", "")),
+            )
+        except Failure as failure:
+            return _failed(version, failure, served)
+        headers = [(name, value) for name, value in reply.headers if isinstance(value, str)]
+        if reply.body is None:
+            return HttpReply(202, headers)
+        headers.append(("Content-Type", CONTENT_TYPE[version]))
+        return HttpReply(200, headers, envelope(version, reply.body, encoded=served.encoded))
+
+    def _find(self, received: Envelope, action: str) -> _Served:
+        """By the body's element; where that is no operation's or several operations', by the action, which some
+        clients get right with a wrapper in the wrong namespace; last by the wrapper's local name."""
+        tag = "" if received.body is None else str(received.body.tag)
+        named = [one for one in self._served if one.operation.wire.input == tag]
+        if len(named) == 1:
+            return named[0]
+        acted = [one for one in named or self._served if action and one.operation.wire.action == action]
+        local = local_name(tag)
+        if acted and (named or not tag or local_name(acted[0].operation.wire.input) == local):
+            return acted[0]
+        for one in named or self._served:
+            if local and local_name(one.operation.wire.input) == local:
+                return one
+        what = f"the body's element is {tag[:200]}" if tag else "the body is empty"
+        names = ", ".join(one.operation.name for one in self._served)
+        declared = f" {local} is declared and has no route;" if local in self._names else ""
+        raise Failure(Code.UNIMPLEMENTED, f"no operation: {what};{declared} served are {names}", sent=False)
+
+
+def _served(binding: Binding, format_: SoapFormat) -> _Served:
+    operation = operation_of(binding.contract)
+    return _Served(
+        operation,
+        binding.service.call,
+        {name: format_.encoder(record) for name, record in operation.failures.items()},
+        binding.headers,
+        operation.wire.encoded,
+    )
+
+
+def _media_type(headers: Mapping[str, str]) -> tuple[Version, str, str]:
+    """(version, action, charset) of the HTTP headers. SOAP 1.2 has its action in the content type (part 2, 6.5)."""
+    given = headers.get("content-type", "")
+    media_type, *parameters = given.split(";")
+    version = _VERSIONS.get(media_type.strip().lower())
+    if version is None:
+        raise UnsupportedMediaType(given)
+    values = {
+        name.strip().lower(): value.strip().strip('"')
+        for name, equals, value in (parameter.partition("=") for parameter in parameters)
+        if equals
+    }
+    action = values.get("action") or headers.get("soapaction", "").strip().strip('"')
+    return version, action, values.get("charset", "")
+
+
+def _parse(body: bytes, charset: str) -> Element:
+    try:
+        return parse_xml(body, charset)
+    except XmlError as error:
+        raise invalid(str(error)) from None
+
+
+def _headers(request: HttpRequest, received: Envelope, served: _Served) -> list[Header]:
+    if not served.headers:
+        return []
+    headers: list[Header] = list(header_texts(received.headers, served.headers))
+    headers += [(name, value) for name in served.headers if (value := request.headers.get(name)) is not None]
+    return headers
+
+
+def _failed(version: Version, failure: Failure, served: _Served | None) -> HttpReply:
+    status, body = fault(version, failure, _declared(failure, served))
+    match failure:
+        case PayloadTooLarge():
+            status = 413
+        case UnsupportedMediaType():
+            status = 415
+        case _:
+            pass
+    headers = [("Content-Type", CONTENT_TYPE[version])]
+    if failure.retry_after is not None:
+        headers.append(("Retry-After", str(max(1, round(failure.retry_after)))))
+    return HttpReply(status, headers, body)
+
+
+def _declared(failure: Failure, served: _Served | None) -> str:
+    """The detail of the operation's own fault, where the failure has one."""
+    if served is None:
+        return ""
+    for detail in failure.details:
+        write = served.details.get(detail.name)
+        if write is not None and isinstance(detail.value, msgspec.Struct):
+            try:
+                text: str = write(detail.value)
+            except Failure:
+                continue  # the failure is told in our own form, which loses nothing
+            return text
+    return ""

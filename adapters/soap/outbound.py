@@ -1,0 +1,182 @@
+"""Calls of routes as SOAP requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from adapters.soap.config import SoapEndpoint, SoapTarget
+from adapters.soap.contract import VERSIONS, contract_of, load, operation_of, port_of
+from adapters.soap.security import username_token
+from adapters.soap.status import code_of_fault, code_of_status
+from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, read_failure, read_fault
+from gateway.codecs.format import Decode, Unknown
+from gateway.codecs.xml import SoapFormat
+from gateway.message import Context, Message
+from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.schema.idl.wsdl import Port, Version
+from gateway.schema.idl.xml_document import Element, XmlError, parse_xml
+from gateway.schema.idl.xsd import local_name
+from gateway.status import Code, Detail, Failure
+
+
+class SoapOutbound:
+    """One SOAP service."""
+
+    def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
+        if endpoint.target is None:
+            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._endpoint = endpoint
+        self._target = endpoint.target
+        self._network = network
+        self._client = HttpClient(endpoint.max_message_bytes)
+        self._format = SoapFormat()
+        self._port: Port | None = None
+
+    async def load(self) -> None:
+        self._port = port_of(await load(self._endpoint, self._network), self._endpoint)
+
+    def contract(self, address: SoapTarget) -> Contract:
+        if self._port is None:
+            raise RuntimeError("contract() is called after load()")
+        version = self._version(self._port)
+        shown = "1.1" if version is Version.SOAP_1_1 else "1.2"
+        return replace(
+            contract_of(self._port, address.operation, self._endpoint, self._format),
+            unknown=Unknown.DROP,
+            describe=f"SOAP {shown} {address.operation} at {self._target}",
+        )
+
+    def service(self, address: SoapTarget, contract: Contract, pattern: Pattern) -> Service:
+        if self._port is None:
+            raise RuntimeError("service() is called after load()")
+        return _SoapCall(self._client, self._target, self._version(self._port), contract, self._endpoint)
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+    def _version(self, port: Port) -> Version:
+        return port.version if self._endpoint.version is None else VERSIONS[self._endpoint.version]
+
+
+class _SoapCall:
+    """One operation of the service."""
+
+    def __init__(
+        self, client: HttpClient, target: str, version: Version, contract: Contract, endpoint: SoapEndpoint
+    ) -> None:
+        operation = operation_of(contract)
+        self._client = client
+        self._target = target
+        self._version = version
+        self._output: str | None = None if operation.reply is None else operation.wire.output
+        self._encoded: bool = operation.wire.encoded
+        self._wanted = tuple(contract.headers)
+        self._faults: Mapping[str, tuple[str, Decode]] = {
+            operation.wire.faults[name]: (name, contract.format.decoder(record, Unknown.DROP))
+            for name, record in operation.failures.items()
+        }
+        self._headers = _static_headers(version, operation.wire.action)
+        self._security: Callable[[], str] = lambda: ""
+        if endpoint.username:
+            password = endpoint.password.get_secret_value()
+            self._security = lambda: username_token(endpoint.username, password, digest=endpoint.password_digest)
+
+    async def call(self, request: Message, context: Context) -> Message:
+        headers = list(self._headers)
+        if context.trace:
+            headers.append(("traceparent", context.trace))
+        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
+        body = envelope(self._version, request.body, self._security(), encoded=self._encoded)
+        remaining = context.deadline - asyncio.get_running_loop().time()
+        answer = await self._client.request("POST", self._target, headers, body, remaining)
+        return self._reply(answer)
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError("SOAP operations are unary")
+
+    def _reply(self, answer: HttpAnswer) -> Message:
+        headers = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
+        body = self._body(answer)
+        if self._output is None:
+            return Message(None, headers)
+        if self._output and (body is None or local_name(str(body.tag)) != local_name(self._output)):
+            found = "an empty body" if body is None else local_name(str(body.tag))[:100]
+            raise Failure(Code.INTERNAL, f"the upstream answered with {found}, not {local_name(self._output)}")
+        return Message(b"" if body is None else body, headers)
+
+    def _body(self, answer: HttpAnswer) -> Element | None:
+        """The body's element. Raises Failure for a fault and for what is no SOAP."""
+        good = 200 <= answer.status < 300
+        if good and self._output is None and not answer.body.strip():
+            return None
+        try:
+            received = read_envelope(parse_xml(answer.body, _charset(answer.headers)))
+        except (XmlError, Failure) as error:
+            if not good:
+                raise _without_envelope(answer) from None
+            raise Failure(Code.INTERNAL, f"the upstream's answer is not SOAP: {_sentence(error)}") from None
+        fault = None if received.body is None else read_fault(received.body)
+        if fault is not None:
+            raise self._failure(fault, answer)
+        if not good:
+            raise _without_envelope(answer)
+        return received.body
+
+    def _failure(self, fault: Fault, answer: HttpAnswer) -> Failure:
+        message = fault.text or f"the upstream answered with the fault {fault.code[:100]}"
+        for element in fault.details:
+            declared = self._faults.get(str(element.tag))
+            if declared is not None:
+                name, decode = declared
+                try:
+                    detail = Detail(name, decode(element))
+                except Failure as misfit:
+                    return Failure(Code.INTERNAL, f"the upstream's fault {name} is not as declared: {misfit.message}")
+                # A declared fault is a verdict of the business, whoever the fault code blames.
+                return Failure(Code.FAILED_PRECONDITION, message, details=[detail])
+            own = read_failure(element)
+            if own is not None and own[0] in Code.__members__ and own[0] != Code.OK.name:
+                return Failure(Code[own[0]], own[1] or message, path=own[2], retry_after=_retry_after(answer))
+        return Failure(code_of_fault(fault.code), message, retry_after=_retry_after(answer))
+
+
+def _static_headers(version: Version, action: str) -> tuple[tuple[str, str], ...]:
+    if version is Version.SOAP_1_1:
+        return (("Content-Type", CONTENT_TYPE[version]), ("Accept", "text/xml"), ("SOAPAction", f'"{action}"'))
+    content = CONTENT_TYPE[version] + (f'; action="{action}"' if action else "")
+    return (("Content-Type", content), ("Accept", "application/soap+xml"))
+
+
+def _without_envelope(answer: HttpAnswer) -> Failure:
+    code = code_of_status(answer.status)
+    return Failure(code, f"the upstream answered {answer.status} without SOAP", retry_after=_retry_after(answer))
+
+
+def _retry_after(answer: HttpAnswer) -> float | None:
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 10 else None
+
+
+def _charset(headers: Mapping[str, str]) -> str:
+    for parameter in headers.get("content-type", "").split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"')
+    return ""
+
+
+def _sentence(error: Any) -> str:
+    return error.message if isinstance(error, Failure) else str(error)
