@@ -1,6 +1,7 @@
 """Compile: configuration and contracts to a Plan, or all Problems at once. Every check comes before serving."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -125,7 +126,7 @@ class _Compiler:
         self._metrics = metrics
         self._access = access
         self._previous = previous
-        self._problems: list[Problem] = []
+        self._problems: list[Problem] = list(config.problems)
         self._unavailable: dict[str, str] = {}
         self._plan = Plan(config)
 
@@ -318,17 +319,24 @@ class _Link:
             self._generated,
             self._problems,
         )
-        return Binding(route.name, route.source, self._source, self._source_pattern, served, frozenset(self._headers))
+        accepted = self._target_pattern.replies is Count.NONE
+        return Binding(
+            route.name, route.source, self._source, self._source_pattern, served, frozenset(self._headers), accepted
+        )
 
     def _note(self, translation: Translation, key: str) -> None:
         if translation.text:
             self._generated.append(translation.text)
-        keys = ("routes", self._route.name, key, "map")
+        document = self._compiler._config.document  # noqa: SLF001
         for finding in translation.findings:
+            keys: tuple[str, ...] = ("routes", self._route.name, key)
+            for step in re.findall(r"[^.$\[\]]+", finding.path):
+                deeper = (*keys, "map", step)
+                if not document.has(deeper):
+                    break
+                keys = deeper
             self._problems.append(
-                self._compiler._config.document.problem(  # noqa: SLF001
-                    keys, f"{key} {finding.path}: {finding.message}", finding.hint, fatal=finding.fatal
-                )
+                document.problem(keys, f"{key} {finding.path}: {finding.message}", finding.hint, fatal=finding.fatal)
             )
 
     def _refuse(self, keys: tuple[str, ...], message: str, hint: str = "") -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -46,13 +46,14 @@ class _Section(BaseModel):
 class Admin(_Section):
     """The operator's HTTP endpoint: /healthz /readyz /metrics /routes."""
 
+    enabled: bool = Field(default=True, description="Whether there is an admin endpoint.")
     listen: str = Field(default="127.0.0.1:9901", description="host:port; keep it off public networks.")
 
 
 class GatewaySection(_Section):
     """What concerns the whole process."""
 
-    admin: Admin | Literal[False] = Field(default=Admin(), description="The admin endpoint, or false for none.")
+    admin: Admin = Field(default=Admin(), description="The admin endpoint.")
     access_log: bool = Field(default=True, description="One JSON line per call on standard output.")
     deadline: Duration = Field(default=30.0, description="How long a call may take where its route says nothing.")
     drain: Duration = Field(default=25.0, description="How long calls in flight may take to finish at shutdown.")
@@ -114,14 +115,17 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """What of a document is valid, and what is wrong with the rest: compiling reports both at once."""
+
     document: Document
     gateway: GatewaySection
     endpoints: Mapping[str, EndpointConfig]
     routes: Mapping[str, RouteConfig]
+    problems: tuple[Problem, ...] = ()
 
 
 def read(document: Document) -> Config:
-    """Validate everything. Raises ConfigError with all problems."""
+    """Validate everything; see Config.problems. Raises ConfigError where nothing can be read at all."""
     return _Reader(document).read()
 
 
@@ -149,9 +153,7 @@ class _Reader:
             route = self._route(name, section, endpoints, declared)
             if route is not None:
                 routes[name] = route
-        if self._problems:
-            raise ConfigError(self._problems)
-        return Config(self._document, gateway, endpoints, routes)
+        return Config(self._document, gateway, endpoints, routes, tuple(self._problems))
 
     def _report(self, keys: tuple[str | int, ...], message: str, hint: str = "") -> None:
         problem = self._document.problem(keys, message, hint)
@@ -258,6 +260,16 @@ class _Reader:
             case "missing":
                 message = f"{entry['loc'][-1]}: is missing"
                 location = location[:-1]
+            case "string_pattern_mismatch" if len(entry["loc"]) == 1:
+                message = f"{entry['input']!r} does not fit"
+                hint = next(
+                    (
+                        field.description or ""
+                        for name, field in model.model_fields.items()
+                        if entry["loc"][0] in (name, field.alias)
+                    ),
+                    "",
+                )
             case "value_error":
                 message = message.removeprefix("Value error, ")
             case _:

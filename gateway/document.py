@@ -29,6 +29,10 @@ class Document:
         self.data = data
         self._marks = marks
 
+    def has(self, keys: Sequence[str | int]) -> bool:
+        """Whether there is a value at these keys."""
+        return tuple(keys) in self._marks
+
     def problem(self, keys: Sequence[str | int], message: str, hint: str = "", *, fatal: bool = True) -> Problem:
         """A problem at the value of these keys, or at the nearest one above it that exists."""
         at = tuple(keys)

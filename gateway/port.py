@@ -114,6 +114,7 @@ class Binding(msgspec.Struct, frozen=True):
 
     pattern: the one of contract.patterns that was chosen.
     headers: names, lower case, that the route wants in Message.headers; no others need be collected.
+    accepted: a reply says no more than that the message was delivered one way (HTTP's 202).
     """
 
     route: str
@@ -122,6 +123,7 @@ class Binding(msgspec.Struct, frozen=True):
     pattern: Pattern
     service: Service
     headers: frozenset[str]
+    accepted: bool = False
 
 
 class Inbound(Protocol):

@@ -44,7 +44,27 @@ def _checked_path(text: str) -> str:
     return text
 
 
-PathText = Annotated[str, Field(pattern=r"^\$"), AfterValidator(_checked_path)]
+PathText = Annotated[str, AfterValidator(_checked_path), Field(json_schema_extra={"pattern": r"^\$"})]
+
+
+_PLACEHOLDER: Final = re.compile(r"\{(\$[^{}]*)\}")
+
+
+def placeholders(format_: str) -> list[str | Path]:
+    """The literal parts and the paths of a `format`, in order. Raises ValueError."""
+    parts: list[str | Path] = []
+    at = 0
+    for match in _PLACEHOLDER.finditer(format_):
+        parts.append(format_[at : match.start()])
+        parts.append(Path(match[1]))
+        at = match.end()
+    parts.append(format_[at:])
+    return [part for part in parts if part != ""]
+
+
+def _checked_format(text: str) -> str:
+    placeholders(text)
+    return text
 
 
 class When(BaseModel):
@@ -77,7 +97,9 @@ class Const(_Rule):
 class Format(_Rule):
     """Text composed of source values."""
 
-    format: str = Field(description='Text with paths in braces: "{$.first} {$.last}".')
+    format: Annotated[str, AfterValidator(_checked_format)] = Field(
+        description='Text with paths in braces: "{$.first} {$.last}".'
+    )
 
 
 class Each(_Rule):
@@ -119,17 +141,3 @@ Rule = Annotated[
 ]
 Each.model_rebuild()
 Nested.model_rebuild()
-
-_PLACEHOLDER: Final = re.compile(r"\{(\$[^{}]*)\}")
-
-
-def placeholders(format_: str) -> list[str | Path]:
-    """The literal parts and the paths of a `format`, in order. Raises ValueError."""
-    parts: list[str | Path] = []
-    at = 0
-    for match in _PLACEHOLDER.finditer(format_):
-        parts.append(format_[at : match.start()])
-        parts.append(Path(match[1]))
-        at = match.end()
-    parts.append(format_[at:])
-    return [part for part in parts if part != ""]

@@ -15,7 +15,7 @@ ADAPTER = Adapter(
     inbound=Side(
         address=HttpSource,
         open=HttpInbound,
-        patterns=frozenset({Pattern.REQUEST_REPLY, Pattern.ONE_WAY, *_STREAMS}),
+        patterns=frozenset({Pattern.REQUEST_REPLY, *_STREAMS}),
     ),
     outbound=Side(address=HttpTarget, open=HttpOutbound, patterns=frozenset({Pattern.REQUEST_REPLY, *_STREAMS})),
     examples={

@@ -41,7 +41,7 @@ class HttpInbound:
 
     def contract(self, address: HttpSource) -> Contract:
         bodyless = address.method in BODYLESS
-        patterns = {Pattern.REQUEST_REPLY, Pattern.ONE_WAY, Pattern.SERVER_STREAM}
+        patterns = {Pattern.REQUEST_REPLY, Pattern.SERVER_STREAM}
         if not bodyless:
             patterns |= {Pattern.CLIENT_STREAM, Pattern.BIDI}
         template = PathTemplate(address.path)
@@ -89,7 +89,7 @@ class HttpInbound:
     def _unary(self, binding: Binding) -> Handler:
         read = self._reader(binding)
         call = binding.service.call
-        status = 202 if binding.pattern is Pattern.ONE_WAY else 200
+        status = 202 if binding.accepted else 200
 
         async def handle(request: HttpRequest) -> HttpReply:
             try:
