@@ -1,0 +1,80 @@
+"""What an endpoint's contract is read from, and the methods in it."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from adapters.grpc.config import Endpoint
+from adapters.grpc.details import Details
+from gateway.codecs.protobuf import ProtobufFormat
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError
+from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files, read_descriptor_set
+
+KINDS: Final = {
+    Pattern.REQUEST_REPLY: "unary",
+    Pattern.SERVER_STREAM: "server stream",
+    Pattern.CLIENT_STREAM: "client stream",
+    Pattern.BIDI: "bidirectional stream",
+}
+
+
+def read_files(endpoint: Endpoint, network: Network) -> ProtoSchema:
+    """The contract of `proto` or `descriptor_set`. Raises ContractError."""
+    if endpoint.descriptor_set:
+        field, path = "descriptor_set", network.path(endpoint.descriptor_set)
+        try:
+            return ProtoSchema.load(read_descriptor_set(read_file(path, field)))
+        except ProtoError as error:
+            raise ContractError(f"{endpoint.descriptor_set}: {error}", field=[field]) from error
+    try:
+        return ProtoSchema.load(
+            compile_files(
+                [network.path(name) for name in endpoint.proto], [network.path(name) for name in endpoint.include]
+            )
+        )
+    except ProtoError as error:
+        raise ContractError(str(error), field=["proto"]) from error
+
+
+def read_file(path: Path, *field: str) -> bytes:
+    """Raises ContractError at the field that names the file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractError(f"{path}: {error.strerror}", field=field) from error
+
+
+class ProtoContract:
+    """A contract that is loaded: its types, its codec and its failures."""
+
+    def __init__(self, schema: ProtoSchema) -> None:
+        self.schema = schema
+        self.format = ProtobufFormat(schema)
+        self.details = Details(schema, self.format)
+
+    def at(self, method: str, endpoint: Endpoint, address: str, *, claim: str = "") -> Contract:
+        """What is spoken at a method. Raises ContractError, naming what the contract has instead."""
+        operation = self.schema.schema.operations.get(method)
+        if operation is None:
+            raise ContractError(f"the contract has no method {method}", field=["method"], hint=self._hint(method))
+        return Contract(
+            patterns=frozenset({operation.pattern}),
+            format=self.format,
+            request=operation.request,
+            reply=operation.reply,
+            unknown=endpoint.unknown,
+            failure=self.schema.failure,
+            headers=endpoint.headers,
+            claim=claim,
+            describe=f"gRPC {KINDS[operation.pattern]} {method} at {address}",
+            wire=operation,
+        )
+
+    def _hint(self, method: str) -> str:
+        methods = self.schema.schema.operations
+        near = get_close_matches(method, methods, n=1)
+        if near:
+            return f"did you mean {near[0]}?"
+        return f"it has {', '.join(sorted(methods)[:10])}" if methods else "it has no methods at all"

@@ -1,0 +1,277 @@
+"""gRPC server: grpc.aio speaks HTTP/2, bodies stay bytes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import grpc
+
+from adapters.grpc.config import Endpoint, Source
+from adapters.grpc.contract import ProtoContract, read_file, read_files
+from adapters.grpc.details import Details
+from adapters.grpc.health import Health
+from adapters.grpc.metadata import TRACEPARENT, from_metadata, to_metadata
+from adapters.grpc.reflection import Reflection
+from gateway.message import Context, Message
+from gateway.net.address import split_host_port
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Binding, Contract
+from gateway.status import Code, Failure
+
+log = logging.getLogger("gateway.grpc")
+
+if TYPE_CHECKING:
+    _GenericRpcHandler = grpc.GenericRpcHandler[Any, Any]
+else:
+    _GenericRpcHandler = grpc.GenericRpcHandler
+_FOREVER: Final = 86_400.0  # the caller bounds drain()
+_IDLE_MS: Final = 3_600_000
+_KEEPALIVE_TIMEOUT_MS: Final = 20_000
+_INTERNAL: Final = Failure(Code.INTERNAL, "internal error")
+
+
+class GrpcInbound:
+    """One listener. Health and reflection are served beside the bound methods."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self.name = name
+        self.port = 0  # the one in use, for `listen` with port 0
+        self._endpoint = endpoint
+        self._network = network
+        self._loaded: ProtoContract | None = None
+        self._credentials: grpc.ServerCredentials | None = None
+        self._server: grpc.aio.Server | None = None
+        self._health = Health()
+        self._reflection: Reflection | None = None
+        self._methods = _Methods()
+
+    async def load(self) -> None:
+        if self._loaded is not None:
+            return
+        self._credentials = self._read_credentials()
+        loaded = ProtoContract(read_files(self._endpoint, self._network))
+        if self._endpoint.reflection is not False:
+            self._reflection = Reflection(loaded.schema)
+        self._loaded = loaded
+
+    def contract(self, address: Source) -> Contract:
+        listen = self._endpoint.listen
+        claim = f"gRPC method {address.name} on {listen}"
+        return self._contract.at(address.name, self._endpoint, listen, claim=claim)
+
+    @property
+    def _contract(self) -> ProtoContract:
+        if self._loaded is None:
+            raise RuntimeError("load() comes first")
+        return self._loaded
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        handlers = self._health.handlers()
+        if self._reflection is not None:
+            handlers |= self._reflection.handlers()
+        services = set()
+        for binding in bindings:
+            operation = binding.contract.wire.name
+            services.add(operation.partition("/")[0])
+            handlers[f"/{operation}"] = _Call(binding, self._contract.details).handler()
+        self._methods.replace(handlers)
+        self._health.set_services(services)
+        if self._reflection is not None:
+            self._reflection.set_services(services)
+
+    async def start(self) -> None:
+        server = grpc.aio.server(
+            handlers=[self._methods], options=self._options(), compression=_compression(self._endpoint)
+        )
+        host, port = split_host_port(self._endpoint.listen)
+        address = f"[{host}]:{port}" if ":" in host or not host else f"{host}:{port}"
+        if not host:
+            address = f"[::]:{port}"
+        try:
+            if self._credentials is not None:
+                self.port = server.add_secure_port(address, self._credentials)
+            else:
+                self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"can't listen on {self._endpoint.listen}: the address is in use or not ours") from error
+        await server.start()
+        self._server = server
+
+    async def drain(self) -> None:
+        if self._server is None:
+            return
+        self._health.drain()
+        if self._reflection is not None:
+            self._reflection.drain()
+        await self._server.stop(_FOREVER)
+
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(None)
+
+    @property
+    def unready(self) -> str:
+        return "" if self._server is not None else "not listening"
+
+    def _options(self) -> list[tuple[str, Any]]:
+        endpoint = self._endpoint
+        options: list[tuple[str, Any]] = [
+            ("grpc.so_reuseport", int(endpoint.reuse_port)),
+            ("grpc.max_receive_message_length", endpoint.max_message_bytes),
+            ("grpc.max_send_message_length", endpoint.max_message_bytes),
+            ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
+            ("grpc.max_concurrent_streams", endpoint.max_concurrent_streams),
+            ("grpc.max_allowed_incoming_connections", endpoint.max_connections),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
+            ("grpc.server_handshake_timeout_ms", 10_000),
+        ]
+        if endpoint.keepalive_seconds is not None:
+            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive_seconds * 1000)))
+            options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
+        return options
+
+    def _read_credentials(self) -> grpc.ServerCredentials | None:
+        tls = self._endpoint.tls
+        if tls is None:
+            return None
+        key = read_file(self._network.path(tls.key), "tls", "key")
+        certificate = read_file(self._network.path(tls.certificate), "tls", "certificate")
+        ca = read_file(self._network.path(tls.ca), "tls", "ca") if tls.ca else None
+        return grpc.ssl_server_credentials(
+            [(key, certificate)], root_certificates=ca, require_client_auth=ca is not None
+        )
+
+
+def _compression(endpoint: Endpoint) -> grpc.Compression | None:
+    return grpc.Compression.Gzip if endpoint.compression == "gzip" else None
+
+
+class _Methods(_GenericRpcHandler):
+    """The method table, replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def replace(self, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+        return self._handlers.get(handler_call_details.method) or _UNKNOWN
+
+
+async def _unknown(_: AsyncIterator[bytes], context: Any) -> None:
+    context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+    context.set_details("no route serves this method")
+
+
+_UNKNOWN: Final = grpc.stream_stream_rpc_method_handler(_unknown)
+
+
+class _Call:
+    """Serves the calls of one binding."""
+
+    __slots__ = ("_details", "_loop", "_pattern", "_service", "_wanted")
+
+    def __init__(self, binding: Binding, details: Details) -> None:
+        self._service = binding.service
+        self._pattern = binding.pattern
+        self._wanted = binding.headers
+        self._details = details
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def handler(self) -> "grpc.RpcMethodHandler[Any, Any]":
+        match self._pattern:
+            case Pattern.SERVER_STREAM:
+                return grpc.unary_stream_rpc_method_handler(self._one_to_many)
+            case Pattern.CLIENT_STREAM:
+                return grpc.stream_unary_rpc_method_handler(self._many_to_one)
+            case Pattern.BIDI:
+                return grpc.stream_stream_rpc_method_handler(self._many_to_many)
+            case _:
+                return grpc.unary_unary_rpc_method_handler(self._one_to_one)
+
+    async def _one_to_one(self, body: bytes, context: Any) -> bytes:
+        request, call = self._open(body, context)
+        try:
+            reply = await self._service.call(request, call)
+            return await self._reply(reply, context)
+        except Failure as failure:
+            self._details.write(failure, context)
+        except Exception:
+            log.exception("bug behind a gRPC method")
+            self._details.write(_INTERNAL, context)
+        return b""
+
+    async def _one_to_many(self, body: bytes, context: Any) -> None:
+        request, call = self._open(body, context)
+        await self._stream(request, None, call, context)
+
+    async def _many_to_many(self, bodies: AsyncIterator[bytes], context: Any) -> None:
+        request, call = self._open(None, context)
+        await self._stream(request, _messages(bodies), call, context)
+
+    async def _many_to_one(self, bodies: AsyncIterator[bytes], context: Any) -> bytes:
+        request, call = self._open(None, context)
+        try:
+            async with aclosing(self._service.stream(request, _messages(bodies), call)) as replies:
+                async for reply in replies:
+                    return await self._reply(reply, context)
+            self._details.write(_INTERNAL, context)
+        except Failure as failure:
+            self._details.write(failure, context)
+        except Exception:
+            log.exception("bug behind a gRPC method")
+            self._details.write(_INTERNAL, context)
+        return b""
+
+    async def _stream(self, request: Message, more: AsyncIterator[Message] | None, call: Context, context: Any) -> None:
+        try:
+            async with aclosing(self._service.stream(request, more, call)) as replies:
+                first = True
+                async for reply in replies:
+                    if first and reply.headers:
+                        await context.send_initial_metadata(to_metadata(reply.headers, ""))
+                    first = False
+                    await context.write(reply.body or b"")
+        except Failure as failure:
+            self._details.write(failure, context)
+        except Exception:
+            log.exception("bug behind a gRPC method")
+            self._details.write(_INTERNAL, context)
+
+    def _open(self, body: bytes | None, context: Any) -> tuple[Message, Context]:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        metadata = context.invocation_metadata()
+        trace = ""
+        for key, value in metadata:
+            if key == TRACEPARENT:
+                trace = value
+        remaining = context.time_remaining()
+        deadline = float("inf") if remaining is None else loop.time() + remaining
+        headers = from_metadata(metadata, self._wanted) if self._wanted else ()
+        return Message(body, headers), Context(deadline, _peer(context.peer()), trace)
+
+    async def _reply(self, reply: Message, context: Any) -> bytes:
+        if reply.headers:
+            await context.send_initial_metadata(to_metadata(reply.headers, ""))
+        body: bytes | None = reply.body
+        return body or b""
+
+
+async def _messages(bodies: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
+    async for body in bodies:
+        yield Message(body)
+
+
+def _peer(text: str) -> str:
+    """host:port of "ipv4:127.0.0.1:4711" or "ipv6:%5B::1%5D:4711"."""
+    address = text.partition(":")[2]
+    return unquote(address) if "%" in address else address

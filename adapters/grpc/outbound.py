@@ -1,0 +1,293 @@
+"""gRPC client: one grpc.aio channel, whose calls are bytes in and bytes out."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any, Final, cast
+
+import grpc
+
+from adapters.grpc.config import Endpoint, Target, Tls
+from adapters.grpc.contract import ProtoContract, read_file, read_files
+from adapters.grpc.details import Details
+from adapters.grpc.metadata import from_metadata, to_metadata
+from adapters.grpc.reflection import read_reflection
+from gateway.message import Context, Header, Message
+from gateway.net.address import split_host_port
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.schema.idl.proto import ProtoError, ProtoSchema
+from gateway.status import Code, Failure
+
+log = logging.getLogger("gateway.grpc")
+
+_EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
+_KEEPALIVE_TIMEOUT_MS: Final = 20_000
+_FOREVER: Final = float("inf")
+_ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_CALLABLES: Final = {
+    Pattern.REQUEST_REPLY: "unary_unary",
+    Pattern.SERVER_STREAM: "unary_stream",
+    Pattern.CLIENT_STREAM: "stream_unary",
+    Pattern.BIDI: "stream_stream",
+}
+
+
+class GrpcOutbound:
+    """One channel. It connects by itself, and again within a second of the peer's return."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self.name = name
+        self._endpoint = endpoint
+        self._network = network
+        self._loaded: ProtoContract | None = None
+        self._channel: grpc.aio.Channel | None = None
+
+    async def load(self) -> None:
+        if self._loaded is None:
+            read = self._endpoint.reflection
+            schema = await self._reflect() if read else read_files(self._endpoint, self._network)
+            self._loaded = ProtoContract(schema)
+
+    async def _reflect(self) -> ProtoSchema:
+        try:
+            return ProtoSchema.load(await read_reflection(self.channel()))
+        except (Failure, ProtoError) as error:
+            if self._endpoint.descriptor_set:
+                log.warning("endpoint %s: %s; its descriptor_set is used instead", self.name, error)
+                return read_files(self._endpoint, self._network)
+            if isinstance(error, Failure) and error.code is Code.UNAVAILABLE:
+                raise
+            message = error.message if isinstance(error, Failure) else str(error)
+            raise ContractError(message, field=["reflection"], hint="give proto or descriptor_set instead") from error
+
+    def contract(self, address: Target) -> Contract:
+        return self._contract.at(address.name, self._endpoint, ", ".join(self._endpoint.target))
+
+    @property
+    def _contract(self) -> ProtoContract:
+        if self._loaded is None:
+            raise RuntimeError("load() comes first")
+        return self._loaded
+
+    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
+        path = f"/{contract.wire.name}"
+        kind = _CALLABLES[pattern]
+        details = self._contract.details
+
+        def open_() -> Any:
+            return getattr(self.channel(), kind)(path, None, None)
+
+        if pattern is Pattern.REQUEST_REPLY:
+            return _Unary(open_, details, contract.headers)
+        return _Stream(open_, details, contract.headers, pattern)
+
+    async def start(self) -> None:
+        self.channel().get_state(try_to_connect=True)
+
+    async def stop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(None)
+
+    @property
+    def unready(self) -> str:
+        if self._channel is None:
+            return "not started"
+        state = self._channel.get_state()
+        return "no connection to the target" if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE else ""
+
+    def channel(self) -> grpc.aio.Channel:
+        """The channel, made when it is first needed: it belongs to the running loop."""
+        if self._channel is None:
+            endpoint = self._endpoint
+            compression = grpc.Compression.Gzip if endpoint.compression == "gzip" else None
+            uri, options = _uri(endpoint.target), self._options()
+            if endpoint.tls is None:
+                self._channel = grpc.aio.insecure_channel(uri, options, compression)
+            else:
+                self._channel = grpc.aio.secure_channel(uri, self._credentials(endpoint.tls), options, compression)
+        return self._channel
+
+    def _options(self) -> list[tuple[str, Any]]:
+        endpoint = self._endpoint
+        options: list[tuple[str, Any]] = [
+            ("grpc.max_receive_message_length", endpoint.max_message_bytes),
+            ("grpc.max_send_message_length", endpoint.max_message_bytes),
+            ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.service_config", _ROUND_ROBIN),
+            ("grpc.service_config_disable_resolution", 1),
+            ("grpc.enable_http_proxy", 0),  # only routes.yaml says where traffic goes
+        ]
+        if endpoint.keepalive_seconds is not None:
+            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive_seconds * 1000)))
+            options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
+        if endpoint.tls is not None and endpoint.tls.server_name:
+            options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
+        return options
+
+    def _credentials(self, tls: Tls) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(
+            read_file(self._network.path(tls.ca), "tls", "ca") if tls.ca else None,
+            read_file(self._network.path(tls.key), "tls", "key") if tls.key else None,
+            read_file(self._network.path(tls.certificate), "tls", "certificate") if tls.certificate else None,
+        )
+
+
+def _uri(target: tuple[str, ...]) -> str:
+    """gRPC's naming: https://github.com/grpc/grpc/blob/master/doc/naming.md."""
+    if len(target) == 1:
+        return f"dns:///{target[0]}"
+    scheme = "ipv6" if ":" in split_host_port(target[0])[0] else "ipv4"
+    return f"{scheme}:{','.join(target)}"
+
+
+class _Unary:
+    """Calls one unary method."""
+
+    __slots__ = ("_details", "_headers", "_loop", "_open", "_rpc")
+
+    def __init__(self, open_: Callable[[], Any], details: Details, headers: frozenset[str]) -> None:
+        self._open = open_
+        self._details = details
+        self._headers = headers
+        self._rpc: Any = None
+        self._loop: Any = None
+
+    async def call(self, request: Message, context: Context) -> Message:
+        rpc = self._rpc
+        if rpc is None:
+            rpc = self._rpc = self._open()
+            self._loop = asyncio.get_running_loop()
+        metadata = to_metadata(request.headers, context.trace)
+        timeout = _timeout(context.deadline, self._loop)
+        try:
+            call = rpc(request.body, timeout=timeout, metadata=metadata)
+            body = await call
+        except grpc.aio.AioRpcError as error:
+            raise self._details.read(error) from error
+        except grpc.aio.UsageError:
+            raise _closed() from None
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
+            raise _closed() from None
+        return Message(body, await _reply_headers(call, self._headers) if self._headers else ())
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError("a unary method does not stream")
+
+
+class _Stream:
+    """Calls one method that streams either way or both."""
+
+    __slots__ = ("_details", "_headers", "_open", "_pattern", "_rpc")
+
+    def __init__(self, open_: Callable[[], Any], details: Details, headers: frozenset[str], pattern: Pattern) -> None:
+        self._open = open_
+        self._details = details
+        self._headers = headers
+        self._pattern = pattern
+        self._rpc: Any = None
+
+    async def call(self, request: Message, context: Context) -> Message:
+        raise TypeError("a streaming method is no unary one")
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        if self._rpc is None:
+            self._rpc = self._open()
+        metadata = to_metadata(request.headers, context.trace)
+        timeout = _timeout(context.deadline, asyncio.get_running_loop())
+        call: Any = None
+        feeder: asyncio.Task[None] | None = None
+        try:
+            if more is None:
+                call = self._rpc(request.body, timeout=timeout, metadata=metadata)
+            else:
+                call = self._rpc(timeout=timeout, metadata=metadata)
+                feeder = asyncio.create_task(_feed(call, more))
+            if self._pattern is Pattern.CLIENT_STREAM:
+                body = await call
+                yield Message(body, await _reply_headers(call, self._headers) if self._headers else ())
+                return
+            headers = await _first_headers(call, self._headers) if self._headers else ()
+            while (body := await call.read()) is not _EOF:
+                yield Message(body, headers)
+        except grpc.aio.AioRpcError as error:
+            _raise_of(feeder)
+            raise self._details.read(error) from error
+        except grpc.aio.UsageError:
+            raise _closed() from None
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
+            _raise_of(feeder)
+            raise _closed() from None
+        finally:
+            if call is not None:
+                call.cancel()
+            if feeder is not None:
+                feeder.cancel()
+                await asyncio.wait((feeder,))
+
+
+async def _feed(call: Any, more: AsyncIterator[Message]) -> None:
+    """Writes the caller's messages as fast as the peer takes them."""
+    try:
+        async for message in more:
+            await call.write(message.body)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return  # the call is over; reading says how
+    except BaseException:
+        call.cancel()
+        raise
+
+
+def _raise_of(feeder: "asyncio.Task[None] | None") -> None:
+    """Raises what ended the caller's messages, if that is why the call is over."""
+    if feeder is not None and feeder.done() and not feeder.cancelled():
+        error = feeder.exception()
+        if error is not None:
+            raise error
+
+
+async def _first_headers(call: Any, wanted: frozenset[str]) -> Sequence[Header]:
+    return from_metadata(await call.initial_metadata(), wanted)
+
+
+async def _reply_headers(call: Any, wanted: frozenset[str]) -> Sequence[Header]:
+    """Of a call that is over."""
+    return [
+        *from_metadata(await call.initial_metadata(), wanted),
+        *from_metadata(await call.trailing_metadata(), wanted),
+    ]
+
+
+def _timeout(deadline: float, loop: asyncio.AbstractEventLoop) -> float | None:
+    if deadline == _FOREVER:
+        return None
+    remaining = deadline - loop.time()
+    if remaining <= 0:
+        raise Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the call was made", sent=False)
+    return remaining
+
+
+def _cancelled() -> bool:
+    """Whether it was our own task that was cancelled, not the call under it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _closed() -> Failure:
+    return Failure(Code.UNAVAILABLE, "the endpoint was stopped during the call")
