@@ -1,0 +1,118 @@
+"""What every adapter owes, whichever protocol it speaks. Parametrised over the registry: none can opt out."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from gateway import registry
+from gateway.net.network import Network
+from gateway.port import Adapter, Side
+from gateway.routes_schema import routes_schema
+from gateway.status import Code
+
+PROTOCOLS = registry.protocols()
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 800
+
+
+@pytest.fixture(params=PROTOCOLS)
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    return registry.adapter(request.param)
+
+
+def _folder(adapter: Adapter) -> Path:
+    return ROOT / "adapters" / adapter.protocol
+
+
+def _sides(adapter: Adapter) -> list[tuple[str, Side]]:
+    return [(name, side) for name, side in (("from", adapter.inbound), ("to", adapter.outbound)) if side is not None]
+
+
+def test_both_directions(adapter: Adapter) -> None:
+    assert adapter.inbound is not None
+    assert adapter.outbound is not None
+    assert adapter.summary
+
+
+def test_every_option_is_described(adapter: Adapter) -> None:
+    models: list[type[BaseModel]] = [adapter.endpoint, *(side.address for _, side in _sides(adapter))]
+    for model in models:
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            assert field.description.endswith("."), f"{model.__name__}.{name}: a sentence ends in a full stop"
+
+
+def test_examples_are_valid(adapter: Adapter) -> None:
+    endpoints = adapter.examples["endpoints"]
+    assert endpoints
+    for endpoint in endpoints.values():
+        adapter.endpoint.model_validate(endpoint)
+    for name, side in _sides(adapter):
+        example = dict(adapter.examples[name])
+        assert example.pop("endpoint") in endpoints
+        side.address.model_validate(example)
+
+
+def test_unknown_options_are_refused(adapter: Adapter) -> None:
+    example = next(iter(adapter.examples["endpoints"].values()))
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        adapter.endpoint.model_validate({**example, "no_such_option": 1})
+
+
+def test_status_table_is_total(adapter: Adapter) -> None:
+    status = importlib.import_module(f"adapters.{adapter.protocol}.status")
+    assert set(status.TO_WIRE) >= set(Code), "TO_WIRE is total over Code"
+    assert status.FROM_WIRE
+
+
+def test_folder_has_the_shape_of_all(adapter: Adapter) -> None:
+    files = {path.name for path in _folder(adapter).glob("*.py")}
+    assert {"__init__.py", "config.py", "inbound.py", "outbound.py", "status.py"} <= files
+
+
+def test_folder_hides_no_core_logic(adapter: Adapter) -> None:
+    for path in _folder(adapter).glob("*.py"):
+        assert len(path.read_text().splitlines()) < MAX_LINES / 2, path.name
+
+
+async def test_stop_is_safe_before_start(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    opened = 0
+    for name, side in _sides(adapter):
+        endpoint = adapter.endpoint.model_validate(adapter.examples["endpoints"][adapter.examples[name]["endpoint"]])
+        instance = side.open("example", endpoint, Network(Path()))
+        if name == "from":
+            instance.bind([])
+        await instance.stop()
+        await instance.stop()
+        assert isinstance(instance.unready, str)
+        opened += 1
+    assert opened == 2
+
+
+async def test_contract_of_the_example(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name, side in _sides(adapter):
+        example = dict(adapter.examples[name])
+        endpoint = adapter.endpoint.model_validate(adapter.examples["endpoints"][example.pop("endpoint")])
+        instance = side.open("example", endpoint, Network(Path()))
+        await instance.load()
+        contract = instance.contract(side.address.model_validate(example))
+        assert contract.patterns
+        assert contract.patterns <= side.patterns
+        assert contract.describe
+        assert bool(contract.claim) == (name == "from"), "an inbound says what no two routes may share"
+        await instance.stop()
+
+
+def test_schema_covers_every_option() -> None:
+    text = json.dumps(routes_schema())
+    for protocol in PROTOCOLS:
+        adapter = registry.adapter(protocol)
+        assert json.dumps({"const": protocol})[1:-1] in text
+        for _, side in _sides(adapter):
+            for field in side.address.model_fields:
+                assert f'"{field}"' in text
