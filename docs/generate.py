@@ -1,0 +1,154 @@
+"""Writes what is derived from the code: docs/reference.md and schemas/routes.schema.json. `--check` only compares."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from gateway import registry
+from gateway.config import Admin, GatewaySection, RouteSection
+from gateway.port import Adapter
+from gateway.routes_schema import routes_schema
+from gateway.rules import Const, Each, Format, From, Nested, When
+
+ROOT = Path(__file__).parents[1]
+
+
+def _type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return _type(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return " \\| ".join(f"`{value}`" for value in schema["enum"])
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            kinds = [_type(option, definitions) for option in schema[key] if option.get("type") != "null"]
+            return " \\| ".join(dict.fromkeys(kinds))
+    match schema.get("type"):
+        case "array":
+            return f"list of {_type(schema.get('items', {}), definitions)}"
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return "mapping"
+        case "object":
+            return "mapping" if "properties" not in schema else f"{{{', '.join(schema['properties'])}}}"
+        case None:
+            return "any"
+        case "string" if "examples" in schema:
+            return "duration"
+        case str() as kind:
+            return kind
+        case kinds:
+            return " \\| ".join(kinds)
+
+
+def _default(name: str, schema: dict[str, Any], required: list[str]) -> str:
+    if name in required:
+        return "**required**"
+    default = schema.get("default")
+    if default in (None, "", [], {}):
+        return ""
+    if isinstance(default, float) and schema.get("examples"):
+        return f"`{default:g}s`"
+    return f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`"
+
+
+def _options(model: type[BaseModel]) -> Iterator[str]:
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.get("$defs", {})
+    if "$ref" in schema:  # a model that contains itself
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+    if not properties:
+        yield "No options."
+        return
+    yield "| option | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, option in properties.items():
+        text = str(option.get("description", "")).replace("|", "\\|").replace("\n", " ")
+        yield (
+            f"| `{name}` | {_type(option, definitions)} "
+            f"| {_default(name, option, schema.get('required', []))} | {text} |"
+        )
+
+
+def _example(adapter: Adapter) -> Iterator[str]:
+    examples = adapter.examples
+    endpoints = {
+        name: {"protocol": adapter.protocol, **endpoint} for name, endpoint in examples.get("endpoints", {}).items()
+    }
+    sides = {name: examples[name] for name in ("from", "to") if name in examples}
+    yield "```yaml"
+    yield yaml.safe_dump({"endpoints": endpoints}, sort_keys=False, default_flow_style=None, width=110).rstrip()
+    yield "# in a route"
+    yield yaml.safe_dump(sides, sort_keys=False, default_flow_style=None, width=110).rstrip()
+    yield "```"
+
+
+def reference() -> str:
+    """The reference of routes.yaml as Markdown."""
+    lines = [
+        "# Reference of routes.yaml",
+        "",
+        "Generated from the code by `make docs`; the same declarations make `schemas/routes.schema.json`, "
+        "what `gateway check` accepts, and its messages.",
+        "",
+        "`${VAR}` and `${VAR:-default}` are filled in from the environment before anything is checked; `$$` is a "
+        "dollar sign. Durations are written `500ms`, `2s`, `1m`, `1h`.",
+        "",
+        "## gateway",
+        "",
+        *_options(GatewaySection),
+        "",
+        "`admin`:",
+        "",
+        *_options(Admin),
+        "",
+        "## routes",
+        "",
+        *_options(RouteSection),
+        "",
+        "## The field map",
+        "",
+        "`request: {map: ...}` and `reply: {map: ...}` are target field <- rule. A rule is a path such as "
+        "`$.buyer.id`, or one of the mappings below. Paths start with `$` (the body, or the item inside `each`), "
+        "`$root` (the whole body), `$params.NAME` (what addressing captured), `$headers.NAME` or `$key`.",
+        "",
+    ]
+    for rule in (From, Const, Format, Each, Nested, When):
+        title = "when" if rule is When else rule.__name__.lower()
+        lines += [f"### {title}", "", str(rule.__doc__), "", *_options(rule), ""]
+    for protocol in registry.protocols():
+        adapter = registry.adapter(protocol)
+        lines += [f"## {protocol}", "", f"{adapter.summary.rstrip('.')}.", "", *_example(adapter), ""]
+        lines += ["### Endpoint", "", *_options(adapter.endpoint), ""]
+        for title, side in (("from", adapter.inbound), ("to", adapter.outbound)):
+            if side is not None:
+                patterns = ", ".join(sorted(pattern.label for pattern in side.patterns))
+                lines += [f"### {title}", "", f"Patterns: {patterns}.", "", *_options(side.address), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> int:
+    """0 when everything is, or was brought, up to date."""
+    generated = {
+        ROOT / "docs" / "reference.md": reference(),
+        ROOT / "schemas" / "routes.schema.json": json.dumps(routes_schema(), indent=2) + "\n",
+    }
+    stale = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
+    if "--check" not in sys.argv:
+        for path in stale:
+            path.write_text(generated[path])
+    elif stale:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.stderr.write(f"out of date: {names}; run make docs\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
