@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
@@ -17,6 +18,7 @@ from gateway.port import ContractError
 
 REQUEST_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 1.0
 RECONNECT_SECONDS: Final = 0.2
 MAX_RECONNECT_SECONDS: Final = 5.0
 
@@ -89,6 +91,18 @@ class Connection:
                 connection.close()
                 return error, f"{server} answers, but: {_text(error)}"
         return error, f"can't reach {', '.join(self._endpoint.bootstrap_servers)}: {_text(error)}"
+
+
+async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """client.start(), which must not be cancelled in haste: it would leave its connection open."""
+    starting = asyncio.create_task(client.start(), name="kafka client starts")
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait((starting,), timeout=CONNECT_SECONDS)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        raise
 
 
 async def reachable(client: AIOKafkaClient) -> bool:

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, Connection, backoff
+from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, Connection, backoff, start
 from adapters.kafka.partition import Partition
 from adapters.kafka.producer import Producer
 from gateway.port import Binding
@@ -133,7 +133,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             client.subscribe(source.topic, listener=self)
             try:
-                await client.start()
+                await start(client)
                 attempt = 0
                 self._trouble = ""
                 log.info("kafka group %s: joined", self._group)
@@ -210,25 +210,26 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _bury(self, record: ConsumerRecord, failure: Failure, deliveries: int) -> None:
         topic = self.source.dead_letter_topic(record.topic)
-        reason = (
+        headers = list(record.headers)
+        reason = [
             ("dead-letter-reason", f"{failure.code.name}: {failure.message}".encode()),
             ("dead-letter-path", failure.path.encode()),
             ("dead-letter-topic", record.topic.encode()),
             ("dead-letter-partition", b"%d" % record.partition),
             ("dead-letter-offset", b"%d" % record.offset),
             ("dead-letter-deliveries", b"%d" % deliveries),
-        )
+        ]
         where = f"{record.topic}/{record.partition}/{record.offset}"
         # aiokafka can't publish a record that has neither key nor value.
         value = b"" if record.value is None and record.key is None else record.value
         try:
             try:
-                await self._dead_letters.publish(topic, value, record.key, (*record.headers, *reason))
+                await self._dead_letters.publish(topic, value, record.key, headers + reason)
             except Failure as trouble:
                 if trouble.code is not Code.INVALID_ARGUMENT:
                     raise
                 # With the reason it is larger than the brokers take; as it came, it was not.
-                await self._dead_letters.publish(topic, value, record.key, record.headers)
+                await self._dead_letters.publish(topic, value, record.key, headers)
         except Failure as trouble:
             self._unburied = f"{where} can't be put into {topic}: {trouble}"
             log.warning("kafka group %s: %s", self._group, self._unburied)

@@ -136,12 +136,15 @@ class Partition:
             try:
                 await self._dead_letter(record, failure, deliveries)
             except Failure:
-                # The record is neither handled nor kept elsewhere: the offset must not pass it.
-                attempt += 1
-                await self._pause(attempt, None)
+                pass
+            except Exception:
+                log.exception("kafka %s: bug while dead-lettering a record", record.topic)
             else:
                 self._settle(record)
                 return
+            # The record is neither handled nor kept elsewhere: the offset must not pass it.
+            attempt += 1
+            await self._pause(attempt, None)
 
     async def _pause(self, attempt: int, least: float | None) -> None:
         source = self._source

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -25,6 +24,7 @@ from adapters.kafka.connection import (
     Connection,
     backoff,
     reachable,
+    start,
 )
 from adapters.kafka.status import failure, unreachable
 from gateway.status import Code, Failure, invalid
@@ -35,6 +35,7 @@ IDLE_WATCHES: Final = 10  # watches between two probes while nothing is wrong
 STUCK_WATCHES: Final = 60  # watches without a broker after which the bootstrap servers are asked again
 TOPIC_SECONDS: Final = 3.0  # for a broker to create a topic of itself, and how long its absence is believed
 FLUSH_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 2.0
 
 # Raised before a record is buffered, and only because of it.
 _HARMLESS: Final = (MessageSizeTooLargeError, KafkaTimeoutError, UnknownTopicOrPartitionError)
@@ -63,6 +64,7 @@ class Producer:
         self._client: AIOKafkaProducer | None = None
         self._task: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[None] | None = None
+        self._renewed: asyncio.Future[None] | None = None
         self._refusal = unreachable()
         self._unready = "not connected yet"
         self._closing: set[asyncio.Task[None]] = set()
@@ -93,10 +95,12 @@ class Producer:
         topic: str,
         value: bytes | None,
         key: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
+        headers: list[tuple[str, bytes | None]],
         partition: int | None = None,
     ) -> Confirmed:
         """Return once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is unknown."""
+        if self._renewed is not None:
+            await asyncio.wait((self._renewed,), timeout=RENEW_SECONDS)
         client = self._client
         if client is None or self._unready:
             raise Failure(self._refusal.code, self._refusal.message, sent=False)
@@ -154,7 +158,14 @@ class Producer:
         if self._client is client and self._broken is not None and not self._broken.done():
             log.warning("kafka %s: producer renewed after: %s", self._endpoint.client_id, error)
             self._client = None
+            self._renewed = asyncio.get_running_loop().create_future()
             self._broken.set_result(None)
+
+    def _renew(self) -> None:
+        """Let those go on who wait for a new client."""
+        renewed, self._renewed = self._renewed, None
+        if renewed is not None:
+            renewed.set_result(None)
 
     async def _keep(self) -> None:
         attempt = 0
@@ -169,7 +180,7 @@ class Producer:
                 max_request_size=self._limit,
             )
             try:
-                await client.start()
+                await start(client)
                 attempt = 0
                 await self._watch(client)
             except (KafkaError, OSError) as error:
@@ -178,7 +189,8 @@ class Producer:
                 await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS))
             finally:
                 self._client = None
-                closing = asyncio.create_task(_close(client), name="kafka producer closes")
+                flush = FLUSH_SECONDS if not self._unready else 0.0
+                closing = asyncio.create_task(_close(client, flush), name="kafka producer closes")
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
 
@@ -189,12 +201,14 @@ class Producer:
         if why != self._unready:
             log.warning("kafka %s: producer: %s", self._endpoint.client_id, why)
         self._unready = why
+        self._renew()
         self._refusal = failure(cause, sent=False) if isinstance(cause, KafkaError) else unreachable()
 
     async def _watch(self, client: AIOKafkaProducer) -> None:
         """Serve until the client is broken or its brokers are gone for long."""
         broken = self._broken = asyncio.get_running_loop().create_future()
         self._client, self._unready, self._refusal = client, "", unreachable()
+        self._renew()
         log.info("kafka %s: producer connected", self._endpoint.client_id)
         confirmed, watches, down = self._confirmed, 0, 0
         while not broken.done() and down < STUCK_WATCHES:
@@ -215,10 +229,10 @@ class Producer:
                     log.warning("kafka %s: producer: %s", self._endpoint.client_id, self._unready)
 
 
-async def _close(client: AIOKafkaProducer) -> None:
-    """Flush and disconnect, within bounds."""
+async def _close(client: AIOKafkaProducer, flush: float) -> None:
+    """Flush for so many seconds at most, and disconnect."""
     stopping = asyncio.create_task(client.stop(), name="kafka producer stops")
-    done, _ = await asyncio.wait((stopping,), timeout=FLUSH_SECONDS)
+    done, _ = await asyncio.wait((stopping,), timeout=flush)
     if not done:
         # An idempotent producer never gives up by itself, and stop() waits for it.
         client._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001

@@ -76,7 +76,8 @@ class Bootstrap(str):
     kind: apache, tansu or given. idempotent: whether it knows idempotent producers.
     """
 
-    __slots__ = ("idempotent", "kind")
+    kind: str
+    idempotent: bool
 
     def __new__(cls, address: str, kind: str) -> "Bootstrap":
         self = super().__new__(cls, address)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 
 class Record(NamedTuple):
@@ -35,7 +36,12 @@ def create_topic(bootstrap: str, topic: str, partitions: int = 1) -> None:
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[dict[str, Any]], **settings: Any) -> None:
-    """Publish records (key, value, headers, partition, timestamp as librdkafka names them) and see them confirmed."""
+    """Publish records (key, value, headers, partition, timestamp as librdkafka names them) and see them confirmed.
+
+    A topic that is not there is created with one partition.
+    """
+    if topic not in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics:
+        create_topic(bootstrap, topic)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, **settings})
     errors: list[KafkaError] = []
     for record in records:
