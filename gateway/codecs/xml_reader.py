@@ -201,7 +201,7 @@ class Reader:
         self, record: Record, parts: "Sequence[tuple[_Layout, _Values]]", child: Element, tag: str, path: str
     ) -> None:
         for layout, values in parts:
-            if layout.wildcard is not None:
+            if layout.wildcard is not None and _takes(hint_of(layout.wildcard), tag):
                 if hint_of(layout.wildcard).repeated:
                     values.many(layout.wildcard).append(inner_xml(child))
                     return
@@ -413,6 +413,12 @@ def _any(element: Element, path: str) -> Any:
         return parser(simple)(element.text or "")
     except ValueError as error:
         raise invalid(str(error), path) from None
+
+
+def _takes(wildcard: XmlHint, tag: str) -> bool:
+    namespace = namespace_of(tag)
+    listed = wildcard.namespaces
+    return not listed or namespace in listed or (listed[0].startswith("!") and namespace not in ("", listed[0][1:]))
 
 
 def _shown_namespace(tag: str) -> str:

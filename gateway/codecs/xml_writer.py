@@ -260,8 +260,6 @@ def _any(value: Any) -> str:
     match value:
         case str():
             return ">" + escape(value)
-        case None:
-            return ' xsi:nil="true">'
         case bool():
             return f' xsi:type="xsd:boolean">{FORMAT[Kind.BOOL](value)}'
         case int():
@@ -273,7 +271,7 @@ def _any(value: Any) -> str:
         case bytes():
             return f' xsi:type="xsd:base64Binary">{FORMAT[Kind.BYTES](value)}'
         case _:
-            raise ValueError("a list or an object has no form in an element of type anyType")
+            raise ValueError("null, a list or an object has no form in an element of type anyType")
 
 
 def offence(record: Record, value: Any, path: str) -> None:
@@ -300,7 +298,7 @@ def offence(record: Record, value: Any, path: str) -> None:
 
 
 def _offence(hint: XmlHint, type_: Type, nullable: bool, value: Any, path: str) -> None:
-    if value is None and hint.simple is not ANY_SIMPLE:
+    if value is None:
         if not nullable:
             raise invalid("null has no form here", path)
     elif isinstance(type_, Record):

@@ -311,7 +311,8 @@ class Wsdl:
             if not part.element.get("type"):
                 raise part.error("a part of an rpc-style body names a type (WS-I Basic Profile R2203)")
             try:
-                fields.append(self._schemas.typed(name, part.name("type")))
+                # Only the encoding has nil parts (WS-I Basic Profile R2211).
+                fields.append(self._schemas.typed(name, part.name("type"), nillable=encoded))
             except KeyError:
                 raise part.error(f"there is no type {part.element.get('type')!r}") from None
         return Record(wrapper, fields, wire=XmlRecord(tag=clark(namespace, wrapper), typed=encoded))

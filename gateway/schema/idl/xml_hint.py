@@ -88,6 +88,7 @@ class XmlHint:
     minimum, maximum: how often the element may occur; None is unbounded.
     empty: text that an empty element stands for (XSD's element default).
     fixed: the only text that is valid.
+    namespaces: of a WILDCARD only: those that it takes ("" is none); empty takes all, "!x" takes all but x and none.
     entry: of a Map only: tag of the repeated entry element, and the Record of its key and value.
     """
 
@@ -98,6 +99,7 @@ class XmlHint:
     maximum: int | None = 1
     empty: str | None = None
     fixed: str | None = None
+    namespaces: tuple[str, ...] = ()
     entry: tuple[str, Record] | None = None
 
     @property

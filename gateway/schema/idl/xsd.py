@@ -139,6 +139,7 @@ class _Element:
 class _Wildcard:
     minimum: int
     maximum: int | None
+    namespaces: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +158,16 @@ class _Content:
     particle: _Group
     attributes: tuple[Field, ...]
     simple: Simple | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    """What a map is made of: the repeated element's tag and type, the key's type and the value's element."""
+
+    tag: str
+    component: _Component
+    key: Scalar
+    value: _Element
 
 
 _NOTHING: Final = _Group("sequence", 1, 1, ())
@@ -184,6 +195,16 @@ def documentation(node: Element) -> str:
     """The text of the node's annotation, lines joined."""
     texts = node.findall(f"{{{XSD}}}annotation/{{{XSD}}}documentation")
     return " ".join(" ".join("".join(map(str, text.itertext())).split()) for text in texts)
+
+
+def _wildcard_namespaces(node: Element, document: _Document) -> tuple[str, ...]:
+    listed = (node.get("namespace") or "##any").split()
+    if "##any" in listed:
+        return ()
+    if "##other" in listed:
+        return (f"!{document.namespace}",)
+    known = {"##targetNamespace": document.namespace, "##local": ""}
+    return tuple(known.get(name, name) for name in listed)
 
 
 class XsdSchemas:
@@ -247,10 +268,10 @@ class XsdSchemas:
         self._drain()
         return shape.fields[0]
 
-    def typed(self, tag: str, type_name: str) -> Field:
+    def typed(self, tag: str, type_name: str, *, nillable: bool) -> Field:
         """An element of this tag with a global or built-in type, as an rpc part is. Raises KeyError."""
         reference = self._named_type(type_name)
-        field = self._field(local_name(tag), tag, reference, nillable=True)
+        field = self._field(local_name(tag), tag, reference, nillable=nillable)
         self._drain()
         return field
 
@@ -641,7 +662,7 @@ class XsdSchemas:
         if kind == "element":
             return self._element(node, document, minimum, maximum)
         if kind == "any":
-            return _Wildcard(minimum, maximum)
+            return _Wildcard(minimum, maximum, _wildcard_namespaces(node, document))
         if kind == "group":
             component = self._global("group", node, document)
             for inner, child in _children(component.node):
@@ -729,13 +750,12 @@ class XsdSchemas:
         """A required, single element."""
         if isinstance(reference, Simple):
             hint = XmlHint(place=Place.ELEMENT, tag=tag, simple=reference)
-            return Field(name, reference.type, required=True, nullable=nillable or reference is ANY_SIMPLE, wire=hint)
+            return Field(name, reference.type, required=True, nullable=nillable, wire=hint)
         entry = self._entry(reference)
         if entry is not None:
-            key = entry[1].fields[0].type
-            assert isinstance(key, Scalar)  # noqa: S101  _entry() saw to it
-            hint = XmlHint(place=Place.ELEMENT, tag=tag, entry=entry)
-            return Field(name, Map(key, entry[1].fields[1].type), required=True, nullable=nillable, wire=hint)
+            hint = XmlHint(place=Place.ELEMENT, tag=tag, entry=(entry.tag, self._record(entry.component)))
+            value = self._field("value", entry.value.tag, entry.value.type, nillable=False)
+            return Field(name, Map(entry.key, value.type), required=True, nullable=nillable, wire=hint)
         return Field(
             name,
             self._record(reference),
@@ -744,8 +764,8 @@ class XsdSchemas:
             wire=XmlHint(place=Place.ELEMENT, tag=tag),
         )
 
-    def _entry(self, component: _Component) -> tuple[str, Record] | None:
-        """(tag, record) of the entries where the type is a map by convention: entry* of a key and a value."""
+    def _entry(self, component: _Component) -> "_Entry | None":
+        """The entries where the type is a map by convention: entry* of a key and a value."""
         if component.node.find(f"{{{XSD}}}sequence") is None:
             return None
         content = self._content(component)
@@ -775,7 +795,7 @@ class XsdSchemas:
             or second.type is ANY_SIMPLE
         ):
             return None
-        return entry.tag, self._record(inner)
+        return _Entry(entry.tag, inner, key.item, second)
 
 
 class _Shape:
@@ -857,7 +877,9 @@ class _Shape:
         self.choices = [Choice(known.name) if known.name == name else known for known in self.choices]
 
     def _wildcard(self, wildcard: _Wildcard, *, optional: bool, choice: str) -> None:
-        hint = XmlHint(place=Place.WILDCARD, minimum=wildcard.minimum, maximum=wildcard.maximum)
+        hint = XmlHint(
+            place=Place.WILDCARD, minimum=wildcard.minimum, maximum=wildcard.maximum, namespaces=wildcard.namespaces
+        )
         if any(field.wire.place is Place.WILDCARD for field in self.fields):
             return  # the first one takes what the second would
         if hint.repeated:
