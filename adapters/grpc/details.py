@@ -31,11 +31,13 @@ _STANDARD: Final[dict[str, Any]] = {
     f"google.rpc.{name}": getattr(error_details_pb2, name)
     for name in error_details_pb2.DESCRIPTOR.message_types_by_name
 }
+# How grpc core begins its own texts; they go on with addresses, which are not the caller's business.
 _UNREACHABLE: Final = (
+    "connections to all backends failing",
     "failed to connect to all addresses",
     "errors resolving",
     "DNS resolution failed",
-    "empty address",
+    "empty address list",
 )
 _BROKEN: Final = (
     "Socket closed",

@@ -13,6 +13,7 @@ from adapters.grpc.contract import ProtoContract, read_file, read_files
 from adapters.grpc.details import Details
 from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import read_reflection
+from adapters.grpc.streaming import write_message
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
@@ -245,9 +246,9 @@ async def _feed(call: Any, more: AsyncIterator[Message]) -> None:
     """Writes the caller's messages as fast as the peer takes them."""
     try:
         async for message in more:
-            await call.write(message.body)
+            await write_message(call, message.body)
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         return  # the call is over; reading says how
     except BaseException:
         call.cancel()

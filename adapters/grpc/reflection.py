@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from adapters.grpc import health
 from adapters.grpc.status import FROM_WIRE
+from adapters.grpc.streaming import write_message
 from gateway.schema.idl.proto import ProtoSchema
 from gateway.status import Code, Failure
 
@@ -144,8 +145,8 @@ class _Client:
         return descriptor_pb2.FileDescriptorSet(file=[self._files[name] for name in sorted(self._files)])
 
     async def _ask(self, **question: str) -> Any:
-        with suppress(asyncio.InvalidStateError):  # the stream is over; reading says why
-            await self._call.write(reflection_pb2.ServerReflectionRequest(**question).SerializeToString())
+        with suppress(grpc.aio.InternalError):  # the stream is over; reading says why
+            await write_message(self._call, reflection_pb2.ServerReflectionRequest(**question).SerializeToString())
         body = await self._call.read()
         if body is _EOF:
             raise Failure(Code.FAILED_PRECONDITION, "the target's reflection stopped before it answered")
