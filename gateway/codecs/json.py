@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from msgspec import UNSET
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.schema import text
+from gateway.schema.idl.json_hint import JsonHint
 from gateway.schema.source import build
 from gateway.schema.types import (
     ANY,
@@ -43,12 +45,20 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]')
 
 
+Scalars = Callable[[Type, str], str | None]
+"""(type, Python for a value) -> Python for its other form, or None where it has that already."""
+
+
 @dataclass(frozen=True, slots=True)
 class JsonFormat:
-    """int64, decimal: whether 64-bit integers and decimals are written as strings or numbers; both are read."""
+    """int64, decimal: whether 64-bit integers and decimals are written as strings or numbers; both are read.
+
+    declared: where a field's own contract says how it is written (JsonHint), that counts instead.
+    """
 
     int64: Literal["string", "number"] = "string"
     decimal: Literal["string", "number"] = "string"
+    declared: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +84,8 @@ class JsonFormat:
         return decode
 
     def encoder(self, type_: Type) -> Encode:
-        convert = _Pass(self._outward).function(type_)
+        own = _outward(JsonHint(self.int64, self.decimal))
+        convert = _Pass(own, outward=_outward if self.declared else None).function(type_)
         if convert is None:
             return _encode
 
@@ -83,12 +94,16 @@ class JsonFormat:
 
         return encode
 
-    def _outward(self, type_: Type, value: str) -> str | None:
-        """The expression that makes a plain scalar what msgspec writes as the wanted JSON; None: it does already."""
+
+@cache
+def _outward(forms: JsonHint) -> Scalars:
+    """Makes the expression that makes a plain scalar what msgspec writes as the wanted JSON; None: it does already."""
+
+    def scalar(type_: Type, value: str) -> str | None:
         match type_:
-            case Scalar(Kind.INT64 | Kind.UINT64 | Kind.INTEGER) if self.int64 == "string":
+            case Scalar(Kind.INT64 | Kind.UINT64 | Kind.INTEGER) if forms.int64 == "string":
                 return f"str({value})"
-            case Scalar(Kind.DECIMAL) if self.decimal == "string":
+            case Scalar(Kind.DECIMAL) if forms.decimal == "string":
                 return f"format_decimal({value})"
             case Scalar(Kind.FLOAT32):
                 return f"float32({value})"
@@ -97,9 +112,11 @@ class JsonFormat:
             case Scalar(Kind.TIMESTAMP):
                 return f"format_timestamp({value})"
             case Scalar(Kind.DURATION):
-                return f"format_seconds({value})"
+                return f"{'format_seconds' if forms.duration == 'seconds' else 'format_duration'}({value})"
             case _:
                 return None
+
+    return scalar
 
 
 class _Misfit(ValueError):
@@ -190,6 +207,7 @@ _NAMESPACE: Final = {
     "format_decimal": text.format_decimal,
     "format_timestamp": text.format_timestamp,
     "format_seconds": text.format_seconds,
+    "format_duration": text.format_duration,
     "parse_date": _parser(text.parse_date),
     "parse_time": _parser(text.parse_time),
     "read_int64": _ranged(Kind.INT64),
@@ -203,8 +221,10 @@ _NAMESPACE: Final = {
 class _Pass:
     """Generates, per Record, a function that converts the fields that need it in place and returns the value."""
 
-    def __init__(self, scalar: Callable[[Type, str], str | None]) -> None:
+    def __init__(self, scalar: Scalars, *, outward: Callable[[JsonHint], Scalars] | None = None) -> None:
+        """outward: for the fields whose own contract says how they are written."""
         self._scalar = scalar
+        self._outward = outward
         self._inward = scalar is _inward
         self._names: dict[int, str] = {}
         self._needed: dict[int, bool] = {}
@@ -213,7 +233,7 @@ class _Pass:
 
     def function(self, root: Type) -> Callable[[Any], Any] | None:
         """None where nothing is to be converted."""
-        expression = self._expression(root, "value", 0)
+        expression = self._expression(root, "value", 0, self._scalar)
         if expression is None:
             return None
         source = "\n".join([*self._source, "def convert(value):", f"    return {expression}", ""])
@@ -239,20 +259,23 @@ class _Pass:
             if isinstance(type_, Map) and type_.key.kind is Kind.BOOL:
                 return True
             type_ = type_.item if isinstance(type_, List) else type_.value
-        return self._scalar(type_, "v") is not None
+        return self._scalar_of(field)(type_, "v") is not None
 
-    def _expression(self, type_: Type, value: str, depth: int) -> str | None:
+    def _scalar_of(self, field: Field) -> Scalars:
+        return self._outward(field.wire) if self._outward and isinstance(field.wire, JsonHint) else self._scalar
+
+    def _expression(self, type_: Type, value: str, depth: int, scalar: Scalars) -> str | None:
         item = f"x{depth}"
         match type_:
             case Record():
                 return f"{self._record(type_)}({value})" if self._needs(type_) else None
             case List(item_type, nullable):
-                inner = self._expression(item_type, item, depth + 1)
+                inner = self._expression(item_type, item, depth + 1, scalar)
                 if inner is None:
                     return None
                 return f"[{f'None if {item} is None else ' if nullable else ''}{inner} for {item} in {value}]"
             case Map(key, value_type):
-                inner = self._expression(value_type, item, depth + 1)
+                inner = self._expression(value_type, item, depth + 1, scalar)
                 name = f"k{depth}"
                 if key.kind is Kind.BOOL:
                     converted = f"misfit({name})" if self._inward else f"'true' if {name} else 'false'"
@@ -262,7 +285,7 @@ class _Pass:
                     converted = name
                 return f"{{{converted}: {inner or item} for {name}, {item} in {value}.items()}}"
             case _:
-                return self._scalar(type_, value)
+                return scalar(type_, value)
 
     def _record(self, record: Record) -> str:
         name = self._names.get(id(record))
@@ -282,7 +305,7 @@ class _Pass:
         return name
 
     def _field(self, field: Field) -> list[str]:
-        expression = self._expression(field.type, "v", 0)
+        expression = self._expression(field.type, "v", 0, self._scalar_of(field))
         if expression is None:
             return []
         guards = []

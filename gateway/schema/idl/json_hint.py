@@ -1,0 +1,17 @@
+"""How a field is written in JSON where JSON Schema says so."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class JsonHint:
+    """The wire hint of a Field that came from JSON Schema, for the scalars at or below it.
+
+    int64, decimal: of integers of 64 bits and more, and of decimals. duration: seconds as proto3 JSON has it (1.5s),
+    or ISO 8601 (PT1.5S).
+    """
+
+    int64: Literal["string", "number"] = "string"
+    decimal: Literal["string", "number"] = "string"
+    duration: Literal["seconds", "iso8601"] = "seconds"
