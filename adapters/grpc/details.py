@@ -5,6 +5,7 @@ https://google.aip.dev/193, google/rpc/status.proto, google/rpc/error_details.pr
 
 import base64
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -23,10 +24,12 @@ from gateway.codecs.protobuf import ProtobufFormat
 from gateway.schema.idl.proto import ProtoSchema
 from gateway.status import Code, Detail, Failure
 
+log = logging.getLogger("gateway.grpc")
+
 KEY: Final = "grpc-status-details-bin"
-ERROR_INFO: Final = "google.rpc.ErrorInfo"
-_MAX_MESSAGE: Final = 1024  # characters; peers refuse trailers of more than 8 KiB in all
-_MAX_DETAILS: Final = 5 * 1024
+# Together less than the 8 KiB of trailers that peers take, percent-encoding and base64 included.
+_MAX_MESSAGE: Final = 1000
+_MAX_DETAILS: Final = 2700
 _STANDARD: Final[dict[str, Any]] = {
     f"google.rpc.{name}": getattr(error_details_pb2, name)
     for name in error_details_pb2.DESCRIPTOR.message_types_by_name
@@ -63,7 +66,7 @@ class Details:
     def write(self, failure: Failure, context: Any) -> None:
         """Ends the call of a grpc.aio servicer context with this failure."""
         status = TO_WIRE[failure.code]
-        message = failure.message[:_MAX_MESSAGE]
+        message = _clean(failure.text)
         context.set_code(status)
         context.set_details(message)
         if not (failure.path or failure.details or failure.retry_after is not None):
@@ -72,15 +75,18 @@ class Details:
         size = 0
         for packed in self._pack(failure):
             size += packed.ByteSize()
-            if size <= _MAX_DETAILS:
-                wire.details.append(packed)
+            if size > _MAX_DETAILS:
+                size -= packed.ByteSize()
+                log.warning("a failure detail of type %s is too large to be told", packed.type_url)
+                continue
+            wire.details.append(packed)
         context.set_trailing_metadata(((KEY, wire.SerializeToString()),))
 
     def _pack(self, failure: Failure) -> Sequence[AnyMessage]:
         packed = []
         if failure.path and not any(detail.name == "google.rpc.BadRequest" for detail in failure.details):
             violation = error_details_pb2.BadRequest.FieldViolation(
-                field=failure.path.removeprefix("$").removeprefix("."), description=failure.message[:_MAX_MESSAGE]
+                field=_clean(failure.path.removeprefix("$").removeprefix(".")), description=_clean(failure.message)
             )
             packed.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
         if failure.retry_after is not None and math.isfinite(failure.retry_after):
@@ -105,7 +111,11 @@ class Details:
         except (Failure, json_format.Error, TypeError, ValueError):
             pass  # not a value of that message after all: say it loosely
         values = value if isinstance(value, dict) else {"value": value}
-        return _any(error_details_pb2.ErrorInfo(reason=name, metadata={str(k): _text(v) for k, v in values.items()}))
+        return _any(
+            error_details_pb2.ErrorInfo(
+                reason=_clean(name), metadata={_clean(str(k)): _text(v) for k, v in values.items()}
+            )
+        )
 
     def read(self, error: grpc.aio.AioRpcError) -> Failure:
         """The failure that a peer, or the connection to it, answered with."""
@@ -145,6 +155,8 @@ class Details:
                     retry_after = retry.retry_delay.ToNanoseconds() / 1e9
                     continue
             details.append(self._unpack_detail(name, packed))
+        if path:
+            message = message.removesuffix(f" at {path}")  # as write() tells it
         return Failure(code, message, path=path, details=details, retry_after=retry_after)
 
     def _unpack_detail(self, name: str, packed: AnyMessage) -> Detail:
@@ -170,7 +182,13 @@ def _any(message: Any) -> AnyMessage:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text.encode(errors="replace").decode()
+
+
+def _clean(text: str) -> str:
+    """Unicode of a bounded length in bytes."""
+    return text.encode(errors="replace")[:_MAX_MESSAGE].decode(errors="ignore")
 
 
 def _path(field: str) -> str:
