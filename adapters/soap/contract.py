@@ -9,7 +9,7 @@ from gateway.codecs.xml import SoapFormat
 from gateway.net.network import Network
 from gateway.port import Contract, ContractError
 from gateway.schema.idl.wsdl import Port, Version, Wsdl
-from gateway.schema.idl.xsd import XsdError
+from gateway.schema.idl.xsd_library import XsdError
 from gateway.schema.names import failure_convention
 from gateway.schema.types import Operation, Record
 

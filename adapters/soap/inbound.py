@@ -29,8 +29,7 @@ from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, PayloadTo
 from gateway.net.network import Network
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.wsdl import Port, Version, Wsdl
-from gateway.schema.idl.xml_document import Element, XmlError, parse_xml
-from gateway.schema.idl.xsd import local_name
+from gateway.schema.idl.xml_document import Element, XmlError, local_name, parse_xml
 from gateway.schema.types import Operation
 from gateway.status import Code, Failure, invalid
 

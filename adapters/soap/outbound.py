@@ -18,8 +18,7 @@ from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.wsdl import Port, Version
-from gateway.schema.idl.xml_document import Element, XmlError, parse_xml
-from gateway.schema.idl.xsd import local_name
+from gateway.schema.idl.xml_document import Element, XmlError, local_name, parse_xml
 from gateway.status import Code, Detail, Failure
 
 

@@ -11,9 +11,8 @@ import msgspec
 
 from adapters.soap.status import TO_WIRE, FaultCode
 from gateway.schema.idl.wsdl import Version
-from gateway.schema.idl.xml_document import Element
+from gateway.schema.idl.xml_document import Element, local_name, namespace_of
 from gateway.schema.idl.xml_text import collapsed, escape
-from gateway.schema.idl.xsd import local_name, namespace_of
 from gateway.status import Failure, invalid
 
 FAILURE_NAMESPACE: Final = "urn:gateway:failure"

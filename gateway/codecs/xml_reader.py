@@ -10,10 +10,9 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from gateway.codecs.format import Unknown
-from gateway.schema.idl.xml_document import XSD, XSI, Element, inner_xml
-from gateway.schema.idl.xml_hint import ANY_SIMPLE, BUILTIN, DERIVATION, Place, XmlHint, XmlRecord
+from gateway.schema.idl.xml_document import XSD, XSI, Element, clark, inner_xml, local_name, namespace_of
+from gateway.schema.idl.xml_hint import ANY_SIMPLE, BUILTIN, DERIVATION, ENCODING, Place, XmlHint, XmlRecord
 from gateway.schema.idl.xml_text import parser
-from gateway.schema.idl.xsd import ENCODING, clark, local_name, namespace_of
 from gateway.schema.types import Choice, Field, Kind, List, Record, Scalar, Type
 from gateway.schema.values import struct_of
 from gateway.status import invalid

@@ -9,10 +9,9 @@ from lxml import etree
 from msgspec import UNSET
 
 from gateway.codecs.xml_reader import hint_of, layout_of
-from gateway.schema.idl.xml_document import XSD, XSI, XmlError, parse_xml
+from gateway.schema.idl.xml_document import XSD, XSI, XmlError, local_name, namespace_of, parse_xml
 from gateway.schema.idl.xml_hint import ANY_SIMPLE, Place, Simple, XmlHint
 from gateway.schema.idl.xml_text import escape, parser, writer
-from gateway.schema.idl.xsd import local_name, namespace_of
 from gateway.schema.source import build
 from gateway.schema.text import FORMAT
 from gateway.schema.types import INTEGERS, Enumeration, Field, Kind, List, Record, Type

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from gateway.pattern import Pattern
-from gateway.schema.idl.xml_document import XSD, Element
+from gateway.schema.idl.xml_document import XSD, Element, clark, local_name, namespace_of
 from gateway.schema.idl.xml_hint import XmlRecord
-from gateway.schema.idl.xsd import Library, XsdError, XsdSchemas, clark, local_name, namespace_of
+from gateway.schema.idl.xsd import XsdSchemas
+from gateway.schema.idl.xsd_library import Library, XsdError
 from gateway.schema.types import Field, Operation, Record
 
 WSDL: Final = "http://schemas.xmlsoap.org/wsdl/"

@@ -8,6 +8,7 @@ from lxml import etree
 Element: TypeAlias = etree._Element  # noqa: SLF001  lxml names its element class no other way
 
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+XML: Final = "http://www.w3.org/XML/1998/namespace"
 XSD: Final = "http://www.w3.org/2001/XMLSchema"
 NESTING: Final = 64  # open elements below one another
 ATTRIBUTES: Final = 64  # of one element, namespace declarations included
@@ -26,6 +27,18 @@ _ENCODINGS: Final = {
 }
 _too_deep = etree.XPath("boolean(/*" + "/*" * NESTING + ")")
 _too_wide = etree.XPath(f"boolean(//*[count(@*) > {ATTRIBUTES}])")
+
+
+def clark(namespace: str, local: str) -> str:
+    return f"{{{namespace}}}{local}" if namespace else local
+
+
+def local_name(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def namespace_of(tag: str) -> str:
+    return tag[1:].partition("}")[0] if tag.startswith("{") else ""
 
 
 class XmlError(ValueError):

@@ -29,6 +29,7 @@ from gateway.schema.types import (
     Type,
 )
 
+ENCODING: Final = "http://schemas.xmlsoap.org/soap/encoding/"
 DERIVATION: Final = "xsi:type"
 """Name of the Choice between the derived types that may stand in for a record's own."""
 

@@ -6,20 +6,20 @@ is a Choice of its arms; a repeated choice or sequence, whose order carries mean
 bears what it adds. Local names are the fields' names; of two that are the same, the later gets a suffix.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 from msgspec import UNSET
 
-from gateway.schema.idl.xml_document import XSD, Element, XmlError, parse_xml
+from gateway.schema.idl.xml_document import XML, XSD, Element, clark, local_name, namespace_of
 from gateway.schema.idl.xml_hint import (
     ANY_SIMPLE,
     ANY_TYPE,
     BUILTIN,
     DERIVATION,
+    ENCODING,
     Place,
     Simple,
     Space,
@@ -27,184 +27,26 @@ from gateway.schema.idl.xml_hint import (
     XmlRecord,
 )
 from gateway.schema.idl.xml_text import parser
+from gateway.schema.idl.xsd_library import Library, XsdError
+from gateway.schema.idl.xsd_particle import (
+    NOTHING,
+    Component,
+    Content,
+    Document,
+    ElementParticle,
+    Group,
+    MapEntry,
+    Particle,
+    TypeRef,
+    Wildcard,
+    children,
+    documentation,
+    wildcard_namespaces,
+)
+from gateway.schema.idl.xsd_shape import Shape
 from gateway.schema.types import ANY, Choice, Enumeration, Field, Kind, List, Map, Record, Scalar
 
-ENCODING: Final = "http://schemas.xmlsoap.org/soap/encoding/"
-XML: Final = "http://www.w3.org/XML/1998/namespace"
 _DEPTH: Final = 64  # of derivation, and of groups within groups
-
-
-class XsdError(ValueError):
-    """The schema can't be read. The text says where (file:line) and what to do."""
-
-
-class Library:
-    """The files that a contract consists of. Nothing is fetched from anywhere else.
-
-    include: further folders that imports may come from, also those that are named by URL.
-    """
-
-    def __init__(self, first: Path, include: Sequence[Path] = ()) -> None:
-        self._roots = (first.parent.resolve(), *(folder.resolve() for folder in include))
-
-    def find(self, location: str, near: Path) -> Path | None:
-        """The file that an import in `near` means, or None: not there, or beyond the folders."""
-        if urlsplit(location).scheme:
-            name = urlsplit(location).path.rpartition("/")[2]
-            candidates = [root / name for root in self._roots] if name else []
-        else:
-            candidates = [near.parent / location, *(root / location for root in self._roots)]
-        for candidate in candidates:
-            path = candidate.resolve()
-            if path.is_file() and any(path.is_relative_to(root) for root in self._roots):
-                return path
-        return None
-
-    def read(self, path: Path) -> Element:
-        """Raises XsdError."""
-        try:
-            return parse_xml(path.read_bytes())
-        except OSError as error:
-            raise XsdError(f"{path}: {error.strerror or 'it cannot be read'}") from error
-        except XmlError as error:
-            raise XsdError(f"{path}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Document:
-    """A schema element, with what its declarations inherit."""
-
-    root: Element
-    file: Path
-    namespace: str
-
-    def error(self, node: Element, message: str) -> XsdError:
-        return XsdError(f"{self.file}:{node.sourceline}: {message}")
-
-    def clark(self, text: str, node: Element) -> str:
-        """A QName in the document -> Clark notation."""
-        prefix, colon, local = text.strip().rpartition(":")
-        if not colon:
-            # Without a default namespace this is a chameleon's own name, which takes its includer's namespace.
-            return clark(node.nsmap.get(None) or ("" if self.root.get("targetNamespace") else self.namespace), local)
-        if prefix == "xml":
-            return clark(XML, local)
-        if prefix not in node.nsmap:
-            raise self.error(node, f"the prefix of {text!r} is not declared")
-        return clark(node.nsmap[prefix] or "", local)
-
-    def own(self, local: str) -> str:
-        return clark(self.namespace, local)
-
-    def qualified(self, node: Element, default: str) -> bool:
-        return node.get("form", self.root.get(default, "unqualified")) == "qualified"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Component:
-    """A declaration or definition."""
-
-    node: Element
-    document: _Document
-
-    @property
-    def name(self) -> str:
-        """Its own, or the nearest around it."""
-        node: Element | None = self.node
-        while node is not None:
-            if node.get("name"):
-                return str(node.get("name"))
-            node = node.getparent()
-        return "anonymous"
-
-
-_TypeRef: TypeAlias = Simple | _Component
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Element:
-    tag: str
-    type: _TypeRef
-    minimum: int
-    maximum: int | None
-    nillable: bool
-    empty: str | None
-    fixed: str | None
-    doc: str
-    node: Element
-    document: _Document
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wildcard:
-    minimum: int
-    maximum: int | None
-    namespaces: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
-    kind: str  # sequence, choice or all
-    minimum: int
-    maximum: int | None
-    items: "tuple[_Particle, ...]"
-
-
-_Particle: TypeAlias = _Element | _Wildcard | _Group
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Content:
-    particle: _Group
-    attributes: tuple[Field, ...]
-    simple: Simple | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    """What a map is made of: the repeated element's tag and type, the key's type and the value's element."""
-
-    tag: str
-    component: _Component
-    key: Scalar
-    value: _Element
-
-
-_NOTHING: Final = _Group("sequence", 1, 1, ())
-
-
-def clark(namespace: str, local: str) -> str:
-    return f"{{{namespace}}}{local}" if namespace else local
-
-
-def local_name(tag: str) -> str:
-    return tag.rpartition("}")[2]
-
-
-def namespace_of(tag: str) -> str:
-    return tag[1:].partition("}")[0] if tag.startswith("{") else ""
-
-
-def _children(node: Element) -> Iterator[tuple[str, Element]]:
-    for child in node:
-        if isinstance(child.tag, str) and namespace_of(child.tag) == XSD:
-            yield local_name(child.tag), child
-
-
-def documentation(node: Element) -> str:
-    """The text of the node's annotation, lines joined."""
-    texts = node.findall(f"{{{XSD}}}annotation/{{{XSD}}}documentation")
-    return " ".join(" ".join("".join(map(str, text.itertext())).split()) for text in texts)
-
-
-def _wildcard_namespaces(node: Element, document: _Document) -> tuple[str, ...]:
-    listed = (node.get("namespace") or "##any").split()
-    if "##any" in listed:
-        return ()
-    if "##other" in listed:
-        return (f"!{document.namespace}",)
-    known = {"##targetNamespace": document.namespace, "##local": ""}
-    return tuple(known.get(name, name) for name in listed)
 
 
 class XsdSchemas:
@@ -214,20 +56,20 @@ class XsdSchemas:
         self._library = library
         self._seen: dict[tuple[Path, str], None] = {}
         self._namespaces: set[str] = {XSD, ENCODING, XML}
-        self._missing: list[tuple[_Document, Element, str]] = []
-        self._globals: dict[tuple[str, str], _Component] = {}
-        self._components: dict[Element, _Component] = {}
-        self._records: dict[_Component, Record] = {}
-        self._simples: dict[_Component, Simple] = {}
-        self._pending: list[tuple[_Component, Record]] = []
-        self._derived: dict[_Component, list[_Component]] | None = None
-        self._members: dict[str, list[_Component]] = {}
+        self._missing: list[tuple[Document, Element, str]] = []
+        self._globals: dict[tuple[str, str], Component] = {}
+        self._components: dict[Element, Component] = {}
+        self._records: dict[Component, Record] = {}
+        self._simples: dict[Component, Simple] = {}
+        self._pending: list[tuple[Component, Record]] = []
+        self._derived: dict[Component, list[Component]] | None = None
+        self._members: dict[str, list[Component]] = {}
 
     def add(self, root: Element, file: Path, namespace: str = "") -> None:
         """A schema element with all that it includes and imports. namespace: that of its includer."""
-        document = _Document(root, file, root.get("targetNamespace") or namespace)
+        document = Document(root, file, root.get("targetNamespace") or namespace)
         self._namespaces.add(document.namespace)
-        for kind, node in _children(root):
+        for kind, node in children(root):
             match kind:
                 case "include":
                     self._load(document, node, document.namespace)
@@ -263,7 +105,7 @@ class XsdSchemas:
     def element(self, tag: str) -> Field:
         """The global element as a field. Raises KeyError."""
         component = self._globals["element", tag]
-        shape = _Shape(self, component.name)
+        shape = Shape(self._field, component.name)
         shape.add(self._element(component.node, component.document, 1, 1), optional=False, choice="")
         self._drain()
         return shape.fields[0]
@@ -271,7 +113,7 @@ class XsdSchemas:
     def typed(self, tag: str, type_name: str, *, nillable: bool) -> Field:
         """An element of this tag with a global or built-in type, as an rpc part is. Raises KeyError."""
         reference = self._named_type(type_name)
-        field = self._field(local_name(tag), tag, reference, nillable=nillable)
+        field = self._field(local_name(tag), tag, reference, nillable)
         self._drain()
         return field
 
@@ -302,7 +144,7 @@ class XsdSchemas:
 
     # Loading
 
-    def _load(self, document: _Document, node: Element, namespace: str) -> None:
+    def _load(self, document: Document, node: Element, namespace: str) -> None:
         location = node.get("schemaLocation")
         wanted = namespace or node.get("namespace") or ""
         path = self._library.find(location, document.file) if location else None
@@ -322,16 +164,16 @@ class XsdSchemas:
                 raise XsdError(f"{path}: this is not an XML schema")
             self.add(root, path, namespace)
 
-    def _component(self, node: Element, document: _Document) -> _Component:
+    def _component(self, node: Element, document: Document) -> Component:
         # lxml hands out the same object for a node as long as somebody holds it, as this dictionary does.
         component = self._components.get(node)
         if component is None:
-            component = self._components[node] = _Component(node, document)
+            component = self._components[node] = Component(node, document)
         return component
 
     # Simple types
 
-    def _named_type(self, name: str) -> _TypeRef:
+    def _named_type(self, name: str) -> TypeRef:
         namespace, local = namespace_of(name), local_name(name)
         if name == ANY_TYPE:
             return ANY_SIMPLE
@@ -342,7 +184,7 @@ class XsdSchemas:
             return self._simple(simple)
         return self._globals["complexType", name]
 
-    def _type(self, text: str, node: Element, document: _Document) -> _TypeRef:
+    def _type(self, text: str, node: Element, document: Document) -> TypeRef:
         name = document.clark(text, node)
         try:
             return self._named_type(name)
@@ -350,20 +192,20 @@ class XsdSchemas:
             what = "SOAP-encoded arrays are not read" if namespace_of(name) == ENCODING else "there is no such type"
             raise document.error(node, f"{text}: {what}") from None
 
-    def _simple_type(self, text: str, node: Element, document: _Document) -> Simple:
+    def _simple_type(self, text: str, node: Element, document: Document) -> Simple:
         reference = self._type(text, node, document)
         if isinstance(reference, Simple):
             return reference
         raise document.error(node, f"{text} is a complex type, where a simple one belongs")
 
-    def _simple(self, component: _Component, depth: int = 0) -> Simple:
+    def _simple(self, component: Component, depth: int = 0) -> Simple:
         known = self._simples.get(component)
         if known is not None:
             return known
         if depth > _DEPTH:
             raise component.document.error(component.node, "the simple type is derived from itself")
         document = component.document
-        for kind, node in _children(component.node):
+        for kind, node in children(component.node):
             match kind:
                 case "restriction":
                     base = self._simple_base(node, document, "base", depth)
@@ -381,13 +223,13 @@ class XsdSchemas:
             return result
         raise document.error(component.node, "the simple type is neither restriction, list nor union")
 
-    def _simple_base(self, node: Element, document: _Document, attribute: str, depth: int) -> Simple:
+    def _simple_base(self, node: Element, document: Document, attribute: str, depth: int) -> Simple:
         text = node.get(attribute)
         if text:
             name = document.clark(text, node)
             component = self._globals.get(("simpleType", name))
             return self._simple(component, depth + 1) if component else self._simple_type(text, node, document)
-        for kind, child in _children(node):
+        for kind, child in children(node):
             if kind == "simpleType":
                 return self._simple(self._component(child, document), depth + 1)
         raise document.error(node, f"there is neither {attribute} nor an inner simpleType")
@@ -397,7 +239,7 @@ class XsdSchemas:
         patterns: list[str] = []
         facets: list[tuple[str, str]] = []
         space = base.space
-        for kind, child in _children(node):
+        for kind, child in children(node):
             value = child.get("value") or ""
             match kind:
                 case "enumeration":
@@ -430,11 +272,11 @@ class XsdSchemas:
             item = Enumeration(name, {value: number for number, value in enumerate(dict.fromkeys(values))})
         return Simple(item, base.builtin, base.facets + tuple(facets), space, base.listed)
 
-    def _union(self, node: Element, document: _Document, depth: int) -> Simple:
+    def _union(self, node: Element, document: Document, depth: int) -> Simple:
         members = [self._simple_type(text, node, document) for text in (node.get("memberTypes") or "").split()]
         members += [
             self._simple(self._component(child, document), depth + 1)
-            for kind, child in _children(node)
+            for kind, child in children(node)
             if kind == "simpleType"
         ]
         first = members[0] if members else BUILTIN["string"]
@@ -457,7 +299,7 @@ class XsdSchemas:
 
     # Complex types
 
-    def _record(self, component: _Component) -> Record:
+    def _record(self, component: Component) -> Record:
         record = self._records.get(component)
         if record is None:
             name = component.node.get("name")
@@ -483,9 +325,9 @@ class XsdSchemas:
             record.fields = tuple(shape.fields)
             record.choices = tuple(shape.choices)
 
-    def _shape(self, component: _Component) -> "_Shape":
+    def _shape(self, component: Component) -> "Shape":
         content = self._content(component)
-        shape = _Shape(self, component.name)
+        shape = Shape(self._field, component.name)
         shape.add(content.particle, optional=False, choice="")
         shape.close()
         if content.simple is not None:
@@ -502,7 +344,7 @@ class XsdSchemas:
             shape.append(attribute, "_attribute")
         return shape
 
-    def _arm(self, shape: "_Shape", base: _Component, derived: _Component) -> None:
+    def _arm(self, shape: "Shape", base: Component, derived: Component) -> None:
         known = {(field.wire.place, field.wire.tag or field.name) for field in self._shape(base).fields}
         whole = self._shape(derived)
         added = [field for field in whole.fields if (field.wire.place, field.wire.tag or field.name) not in known]
@@ -520,7 +362,7 @@ class XsdSchemas:
             "_type",
         )
 
-    def _derivations(self, component: _Component) -> list[_Component]:
+    def _derivations(self, component: Component) -> list[Component]:
         """The concrete types that may stand where this one is declared, itself left out."""
         if self._derived is None:
             self._derived = {}
@@ -528,7 +370,7 @@ class XsdSchemas:
                 base = self._base(candidate) if kind == "complexType" else None
                 if base is not None:
                     self._derived.setdefault(base, []).append(candidate)
-        found: list[_Component] = []
+        found: list[Component] = []
         todo = list(self._derived.get(component, ()))
         while todo and len(found) <= len(self._globals):
             candidate = todo.pop(0)
@@ -537,36 +379,36 @@ class XsdSchemas:
                 found.append(candidate)
         return found
 
-    def _base(self, component: _Component) -> _Component | None:
-        for kind, content in _children(component.node):
+    def _base(self, component: Component) -> Component | None:
+        for kind, content in children(component.node):
             if kind in ("complexContent", "simpleContent"):
-                for _, derivation in _children(content):
+                for _, derivation in children(content):
                     text = derivation.get("base")
                     if text:
                         name = component.document.clark(text, derivation)
                         return self._globals.get(("complexType", name))
         return None
 
-    def _content(self, component: _Component, depth: int = 0) -> _Content:
+    def _content(self, component: Component, depth: int = 0) -> Content:
         document = component.document
         if depth > _DEPTH:
             raise document.error(component.node, "the complex type is derived from itself")
-        for kind, node in _children(component.node):
+        for kind, node in children(component.node):
             if kind in ("simpleContent", "complexContent"):
-                for how, derivation in _children(node):
+                for how, derivation in children(node):
                     if how in ("extension", "restriction"):
                         return self._derive(how, derivation, document, component.name, depth)
-        return _Content(
+        return Content(
             self._particles(component.node, document), self._attributes(component.node, document, depth), None
         )
 
-    def _derive(self, how: str, node: Element, document: _Document, name: str, depth: int) -> _Content:
+    def _derive(self, how: str, node: Element, document: Document, name: str, depth: int) -> Content:
         text = node.get("base") or ""
         base = self._type(text, node, document)
         if base is ANY_SIMPLE:
-            inherited = _Content(_NOTHING, (), None)
+            inherited = Content(NOTHING, (), None)
         elif isinstance(base, Simple):
-            inherited = _Content(_NOTHING, (), base)
+            inherited = Content(NOTHING, (), base)
         else:
             inherited = self._content(base, depth + 1)
         own = self._attributes(node, document, depth)
@@ -575,24 +417,24 @@ class XsdSchemas:
         particle = self._particles(node, document)
         if how == "extension":
             both = tuple(group for group in (inherited.particle, particle) if group.items)
-            return _Content(_Group("sequence", 1, 1, both), attributes, inherited.simple)
+            return Content(Group("sequence", 1, 1, both), attributes, inherited.simple)
         simple = inherited.simple and self._restricted(inherited.simple, node, name)
-        return _Content(particle, attributes, simple)
+        return Content(particle, attributes, simple)
 
-    def _prohibited(self, node: Element, document: _Document) -> set[str]:
+    def _prohibited(self, node: Element, document: Document) -> set[str]:
         return {
             clark(document.namespace, child.get("name") or "")
             if document.qualified(child, "attributeFormDefault")
             else child.get("name") or ""
-            for kind, child in _children(node)
+            for kind, child in children(node)
             if kind == "attribute" and child.get("use") == "prohibited"
         }
 
-    def _attributes(self, node: Element, document: _Document, depth: int) -> tuple[Field, ...]:
+    def _attributes(self, node: Element, document: Document, depth: int) -> tuple[Field, ...]:
         if depth > _DEPTH:
             raise document.error(node, "the attribute group contains itself")
         fields: list[Field] = []
-        for kind, child in _children(node):
+        for kind, child in children(node):
             if kind == "attribute" and child.get("use") != "prohibited":
                 field = self._attribute(child, document)
                 if field is not None:
@@ -602,7 +444,7 @@ class XsdSchemas:
                 fields.extend(self._attributes(group.node, group.document, depth + 1))
         return tuple(fields)
 
-    def _attribute(self, node: Element, document: _Document) -> Field | None:
+    def _attribute(self, node: Element, document: Document) -> Field | None:
         use = node.get("use")
         doc = documentation(node)
         declared, home = node, document
@@ -631,16 +473,16 @@ class XsdSchemas:
             wire=XmlHint(place=Place.ATTRIBUTE, tag=tag, simple=simple, fixed=fixed),
         )
 
-    def _attribute_type(self, node: Element, document: _Document) -> Simple:
+    def _attribute_type(self, node: Element, document: Document) -> Simple:
         text = node.get("type")
         if text:
             return self._simple_type(text, node, document)
-        for kind, child in _children(node):
+        for kind, child in children(node):
             if kind == "simpleType":
                 return self._simple(self._component(child, document))
         return BUILTIN["string"]
 
-    def _plain(self, simple: Simple, text: str, node: Element, document: _Document) -> Any:
+    def _plain(self, simple: Simple, text: str, node: Element, document: Document) -> Any:
         try:
             return parser(simple)(text)
         except ValueError as error:
@@ -648,42 +490,42 @@ class XsdSchemas:
 
     # Particles
 
-    def _particles(self, node: Element, document: _Document) -> _Group:
-        for kind, child in _children(node):
+    def _particles(self, node: Element, document: Document) -> Group:
+        for kind, child in children(node):
             if kind in ("sequence", "choice", "all", "group"):
                 particle = self._particle(kind, child, document, 0)
-                return particle if isinstance(particle, _Group) else _Group("sequence", 1, 1, (particle,))
-        return _NOTHING
+                return particle if isinstance(particle, Group) else Group("sequence", 1, 1, (particle,))
+        return NOTHING
 
-    def _particle(self, kind: str, node: Element, document: _Document, depth: int) -> _Particle:
+    def _particle(self, kind: str, node: Element, document: Document, depth: int) -> Particle:
         if depth > _DEPTH:
             raise document.error(node, "the group contains itself")
         minimum, maximum = self._occurs(node, document)
         if kind == "element":
             return self._element(node, document, minimum, maximum)
         if kind == "any":
-            return _Wildcard(minimum, maximum, _wildcard_namespaces(node, document))
+            return Wildcard(minimum, maximum, wildcard_namespaces(node, document))
         if kind == "group":
             component = self._global("group", node, document)
-            for inner, child in _children(component.node):
+            for inner, child in children(component.node):
                 if inner in ("sequence", "choice", "all"):
                     group = self._particle(inner, child, component.document, depth + 1)
-                    return _Group("sequence", minimum, maximum, (group,))
-            return _NOTHING
+                    return Group("sequence", minimum, maximum, (group,))
+            return NOTHING
         items = tuple(
             self._particle(inner, child, document, depth + 1)
-            for inner, child in _children(node)
+            for inner, child in children(node)
             if inner in ("element", "any", "group", "sequence", "choice", "all") and child.get("maxOccurs") != "0"
         )
-        return _Group(kind, minimum, maximum, items)
+        return Group(kind, minimum, maximum, items)
 
-    def _occurs(self, node: Element, document: _Document) -> tuple[int, int | None]:
+    def _occurs(self, node: Element, document: Document) -> tuple[int, int | None]:
         low, high = node.get("minOccurs", "1"), node.get("maxOccurs", "1")
         if not low.isdecimal() or not (high.isdecimal() or high == "unbounded"):
             raise document.error(node, f"minOccurs={low!r} maxOccurs={high!r} is no range")
         return int(low), None if high == "unbounded" else int(high)
 
-    def _global(self, kind: str, node: Element, document: _Document) -> _Component:
+    def _global(self, kind: str, node: Element, document: Document) -> Component:
         text = node.get("ref") or ""
         component = self._globals.get((kind, document.clark(text, node)))
         if component is None:
@@ -691,8 +533,8 @@ class XsdSchemas:
         return component
 
     def _element(
-        self, node: Element, document: _Document, minimum: int, maximum: int | None, member: bool = False
-    ) -> _Particle:
+        self, node: Element, document: Document, minimum: int, maximum: int | None, member: bool = False
+    ) -> Particle:
         if node.get("ref"):
             target = self._global("element", node, document)
             return self._element(target.node, target.document, minimum, maximum)
@@ -700,7 +542,7 @@ class XsdSchemas:
         top = node.getparent() is document.root
         tag = document.own(name) if top or document.qualified(node, "elementFormDefault") else name
         members = self._members.get(tag, ()) if top and not member else ()
-        element = _Element(
+        element = ElementParticle(
             tag=tag,
             type=self._element_type(node, document, 0),
             minimum=minimum,
@@ -714,27 +556,30 @@ class XsdSchemas:
         )
         if not members:
             return element
-        arms: list[_Particle] = (
-            [] if node.get("abstract") in ("true", "1") else [replace(element, minimum=1, maximum=1)]
-        )
+        arms: list[Particle] = [] if node.get("abstract") in ("true", "1") else [replace(element, minimum=1, maximum=1)]
         arms += [self._element(arm.node, arm.document, 1, 1, member=True) for arm in self._substitutes(tag)]
-        return _Group("choice", minimum, maximum, tuple(arms))
+        return Group("choice", minimum, maximum, tuple(arms))
 
-    def _substitutes(self, tag: str) -> list[_Component]:
-        found: list[_Component] = []
+    def _substitutes(self, tag: str) -> list[Component]:
+        found: list[Component] = []
+        seen = {tag}
         todo = list(self._members.get(tag, ()))
-        while todo and len(found) <= len(self._globals):
+        while todo:
             member = todo.pop(0)
+            name = member.document.own(member.node.get("name") or "")
+            if name in seen:
+                continue
+            seen.add(name)
             if member.node.get("abstract") not in ("true", "1"):
                 found.append(member)
-            todo.extend(self._members.get(member.document.own(member.node.get("name") or ""), ()))
+            todo.extend(self._members.get(name, ()))
         return found
 
-    def _element_type(self, node: Element, document: _Document, depth: int) -> _TypeRef:
+    def _element_type(self, node: Element, document: Document, depth: int) -> TypeRef:
         text = node.get("type")
         if text:
             return self._type(text, node, document)
-        for kind, child in _children(node):
+        for kind, child in children(node):
             if kind == "simpleType":
                 return self._simple(self._component(child, document))
             if kind == "complexType":
@@ -746,7 +591,7 @@ class XsdSchemas:
                 return self._element_type(target.node, target.document, depth + 1)
         return ANY_SIMPLE
 
-    def _field(self, name: str, tag: str, reference: _TypeRef, *, nillable: bool) -> Field:
+    def _field(self, name: str, tag: str, reference: TypeRef, nillable: bool) -> Field:
         """A required, single element."""
         if isinstance(reference, Simple):
             hint = XmlHint(place=Place.ELEMENT, tag=tag, simple=reference)
@@ -754,7 +599,7 @@ class XsdSchemas:
         entry = self._entry(reference)
         if entry is not None:
             hint = XmlHint(place=Place.ELEMENT, tag=tag, entry=(entry.tag, self._record(entry.component)))
-            value = self._field("value", entry.value.tag, entry.value.type, nillable=False)
+            value = self._field("value", entry.value.tag, entry.value.type, False)
             return Field(name, Map(entry.key, value.type), required=True, nullable=nillable, wire=hint)
         return Field(
             name,
@@ -764,13 +609,13 @@ class XsdSchemas:
             wire=XmlHint(place=Place.ELEMENT, tag=tag),
         )
 
-    def _entry(self, component: _Component) -> "_Entry | None":
+    def _entry(self, component: Component) -> "MapEntry | None":
         """The entries where the type is a map by convention: entry* of a key and a value."""
         if component.node.find(f"{{{XSD}}}sequence") is None:
             return None
         content = self._content(component)
         match content.particle:
-            case _Group("sequence", 1, 1, (_Element(maximum=None, type=_Component() as inner) as entry,)):
+            case Group("sequence", 1, 1, (ElementParticle(maximum=None, type=Component() as inner) as entry,)):
                 pass
             case _:
                 return None
@@ -778,14 +623,16 @@ class XsdSchemas:
             return None
         inside = self._content(inner)
         match inside.particle:
-            case _Group("sequence", 1, 1, (_Element(minimum=1, maximum=1, type=Simple() as key) as first, second)):
+            case Group(
+                "sequence", 1, 1, (ElementParticle(minimum=1, maximum=1, type=Simple() as key) as first, second)
+            ):
                 pass
             case _:
                 return None
         if (
             inside.attributes
-            or not isinstance(second, _Element)
-            or (second.minimum, second.maximum) != (1, 1)
+            or not isinstance(second, ElementParticle)
+            or (first.minimum, first.maximum, second.minimum, second.maximum) != (1, 1, 1, 1)
             or (local_name(first.tag), local_name(second.tag)) != ("key", "value")
             or first.nillable
             or second.nillable
@@ -795,144 +642,4 @@ class XsdSchemas:
             or second.type is ANY_SIMPLE
         ):
             return None
-        return _Entry(entry.tag, inner, key.item, second)
-
-
-class _Shape:
-    """The fields that a particle makes, as they come together."""
-
-    def __init__(self, schemas: XsdSchemas, name: str) -> None:
-        self._schemas = schemas
-        self._name = name
-        self.fields: list[Field] = []
-        self.choices: list[Choice] = []
-
-    def append(self, field: Field, suffix: str) -> None:
-        """With a name of its own."""
-        names = {known.name for known in self.fields}
-        name, number = field.name, 2
-        if name in names:
-            name = field.name + suffix
-        while name in names:
-            name = f"{field.name}{suffix}{number}"
-            number += 1
-        field.name = name
-        self.fields.append(field)
-
-    def add(self, particle: _Particle, *, optional: bool, choice: str) -> None:
-        match particle:
-            case _Element():
-                self._element(particle, optional=optional, choice=choice)
-            case _Wildcard():
-                self._wildcard(particle, optional=optional, choice=choice)
-            case _Group():
-                self._group(particle, optional=optional, choice=choice)
-
-    def close(self) -> None:
-        """Drop choices that came to have less than two arms."""
-        for known in list(self.choices):
-            arms = [field for field in self.fields if field.choice == known.name]
-            if len(arms) < 2:
-                self.choices.remove(known)
-                for field in arms:
-                    field.choice = ""
-
-    def _element(self, element: _Element, *, optional: bool, choice: str) -> None:
-        field = self._schemas._field(  # noqa: SLF001  its own file's other half
-            local_name(element.tag), element.tag, element.type, nillable=element.nillable
-        )
-        hint = replace(
-            field.wire, minimum=element.minimum, maximum=element.maximum, empty=element.empty, fixed=element.fixed
-        )
-        field.wire, field.doc = hint, element.doc
-        if hint.repeated:
-            field.type = List(field.type, nullable=field.nullable)
-            field.required = field.nullable = False
-            field.default = UNSET if choice else []
-            if optional and hint.minimum:
-                field.wire = replace(hint, minimum=0)
-        else:
-            field.required = not optional and not choice and element.minimum >= 1
-        field.choice = choice
-        twin = next((known for known in self.fields if known.wire.tag == element.tag), None)
-        if twin is None:
-            self.append(field, "_2")
-        elif not self._merge(twin, field, optional=optional or bool(choice)):
-            raise element.document.error(
-                element.node,
-                f"the element {local_name(element.tag)!r} stands twice in {self._name}, and which one is meant could "
-                "not be told; give one of them another name",
-            )
-
-    def _merge(self, twin: Field, field: Field, *, optional: bool) -> bool:
-        """The same element in two arms of a choice is one field."""
-        if not optional or twin.required or twin.type != field.type:
-            return False
-        for choice in (twin.choice, field.choice):
-            self._relax(choice)
-        twin.choice = ""
-        return True
-
-    def _relax(self, name: str) -> None:
-        self.choices = [Choice(known.name) if known.name == name else known for known in self.choices]
-
-    def _wildcard(self, wildcard: _Wildcard, *, optional: bool, choice: str) -> None:
-        hint = XmlHint(
-            place=Place.WILDCARD, minimum=wildcard.minimum, maximum=wildcard.maximum, namespaces=wildcard.namespaces
-        )
-        if any(field.wire.place is Place.WILDCARD for field in self.fields):
-            return  # the first one takes what the second would
-        if hint.repeated:
-            if optional:
-                hint = replace(hint, minimum=0)
-            self.append(Field("any", List(ANY), default=UNSET if choice else [], choice=choice, wire=hint), "_2")
-        else:
-            required = not optional and not choice and wildcard.minimum >= 1
-            self.append(Field("any", ANY, required=required, choice=choice, wire=hint), "_2")
-
-    def _group(self, group: _Group, *, optional: bool, choice: str) -> None:
-        if not group.items:
-            return
-        if group.maximum is None or group.maximum > 1:
-            self._repeated(group, optional=optional, choice=choice)
-        elif len(group.items) == 1:
-            self.add(group.items[0], optional=optional or group.minimum == 0, choice=choice)
-            if group.minimum == 0 and choice:
-                self._relax(choice)
-        elif group.kind == "choice":
-            self._choice(group, optional=optional, choice=choice)
-        else:
-            if choice:
-                # Several elements are one arm, which a Choice has no form for: they are optional.
-                self._relax(choice)
-            for item in group.items:
-                self.add(item, optional=optional or bool(choice) or group.minimum == 0, choice="")
-
-    def _choice(self, group: _Group, *, optional: bool, choice: str) -> None:
-        name = choice
-        if not choice:
-            number = len(self.choices) + 1
-            name = "choice" if number == 1 else f"choice{number}"
-            self.choices.append(Choice(name, required=not optional and group.minimum >= 1))
-        elif group.minimum == 0:
-            self._relax(name)
-        for item in group.items:
-            if not isinstance(item, _Group) and item.minimum == 0:
-                self._relax(name)
-            self.add(item, optional=optional, choice=name)
-
-    def _repeated(self, group: _Group, *, optional: bool, choice: str) -> None:
-        single = group.items[0] if len(group.items) == 1 else None
-        if isinstance(single, _Element | _Wildcard):
-            self.add(
-                replace(single, minimum=0 if group.minimum == 0 else single.minimum, maximum=None),
-                optional=optional,
-                choice=choice,
-            )
-            return
-        inner = _Shape(self._schemas, f"{self._name}.{group.kind}")
-        inner.add(replace(group, minimum=1, maximum=1), optional=False, choice="")
-        inner.close()
-        item = Record(inner._name, inner.fields, choices=inner.choices, wire=XmlRecord())
-        hint = XmlHint(place=Place.GROUP, minimum=0 if optional or choice else group.minimum, maximum=group.maximum)
-        self.append(Field(group.kind, List(item), default=UNSET if choice else [], choice=choice, wire=hint), "_2")
+        return MapEntry(entry.tag, inner, key.item, second)
