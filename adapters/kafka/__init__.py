@@ -14,8 +14,8 @@ ADAPTER = Adapter(
     inbound=Side(address=Source, open=KafkaInbound, patterns=INBOUND, settles=True),
     outbound=Side(address=Target, open=KafkaOutbound, patterns=OUTBOUND),
     examples={
-        "endpoint": {"bootstrap_servers": ["127.0.0.1:9092"], "forward_headers": ["message-id"]},
-        "from": {"topic": "orders.placed", "group": "order-relay"},
-        "to": {"topic": "orders.placed", "key": "$.order_id"},
+        "endpoints": {"events": {"bootstrap_servers": ["127.0.0.1:9092"], "forward_headers": ["message-id"]}},
+        "from": {"endpoint": "events", "topic": "orders.placed", "group": "order-relay"},
+        "to": {"endpoint": "events", "topic": "orders.placed", "key": "$.order_id"},
     },
 )

@@ -6,6 +6,7 @@ from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
+from gateway.codecs.json import JsonFormat
 from gateway.net.address import split_host_port
 
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
@@ -18,11 +19,21 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _servers(value: object) -> object:
+    return tuple(server.strip() for server in value.split(",")) if isinstance(value, str) else value
+
+
 class Tls(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
     certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
-    key: str = Field(default="", description="PEM file of the client certificate's key, unless `certificate` has it.")
+    key: str = Field(default="", description="PEM file of the client certificate's key.")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        return self
 
 
 class Sasl(BaseModel):
@@ -36,8 +47,9 @@ class Sasl(BaseModel):
 
 
 class Endpoint(port.Endpoint):
-    bootstrap_servers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="host:port of one or several brokers; the others are found through them."
+    bootstrap_servers: Annotated[tuple[str, ...], BeforeValidator(_servers)] = Field(
+        min_length=1,
+        description="host:port of one or several brokers, as a list or with commas; the others are found through them.",
     )
     client_id: str = Field(default="gateway", min_length=1, description="How the gateway names itself to the brokers.")
     tls: Tls | None = Field(default=None, description="Speak TLS to the brokers, and verify them; `tls: {}` will do.")
@@ -56,6 +68,22 @@ class Endpoint(port.Endpoint):
         le=256 * 1024 * 1024,
         description="Largest message either way, in bytes. Keep it within the broker's message.max.bytes.",
     )
+
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @property
+    def format(self) -> JsonFormat:
+        """How messages are written and read."""
+        return JsonFormat(self.int64, self.decimal)
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -41,10 +41,10 @@ class Connection:
         except (OSError, ssl.SSLError) as error:
             raise ContractError(f"can't read authorities from {tls.ca}: {error}", field=("tls", "ca")) from None
         if tls.certificate:
-            key = str(self._network.path(tls.key)) if tls.key else None
+            certificate, key = (str(self._network.path(name)) for name in (tls.certificate, tls.key))
             try:
                 # A key with a passphrase is refused instead of asked for on the terminal.
-                context.load_cert_chain(str(self._network.path(tls.certificate)), key, password="")
+                context.load_cert_chain(certificate, key, password="")
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise ContractError(
                     f"can't read a certificate from {tls.certificate}: {error}", field=("tls", "certificate")

@@ -8,7 +8,7 @@ from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.format import Unknown
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
@@ -41,7 +41,8 @@ class KafkaInbound:
         letters = ", ".join(dict.fromkeys(address.dead_letter_topic(topic) for topic in address.topic))
         return Contract(
             patterns=PATTERNS,
-            format=JsonFormat(),
+            format=self._endpoint.format,
+            unknown=Unknown(self._endpoint.unknown_fields),
             metadata=METADATA,
             headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
             claim=f"consumer group {group} of topic {topics}",

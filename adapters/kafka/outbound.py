@@ -7,7 +7,6 @@ from uuid import uuid4
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
 from adapters.kafka.producer import Producer
-from gateway.codecs.json import JsonFormat
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -42,7 +41,7 @@ class KafkaOutbound:
         where = f"partition {address.partition}" if address.partition is not None else f"key {address.key or 'none'}"
         return Contract(
             patterns=PATTERNS,
-            format=JsonFormat(),
+            format=self._endpoint.format,
             sources={"key": address.key} if address.key else {},
             receipt=RECEIPT,
             headers=frozenset(name.lower() for name in self._endpoint.forward_headers),

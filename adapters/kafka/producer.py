@@ -7,13 +7,15 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
-    KafkaConnectionError,
+    IncompatibleBrokerVersion,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     ProducerClosed,
     TopicAuthorizationFailedError,
+    UnknownError,
     UnknownTopicOrPartitionError,
+    UnsupportedVersionError,
 )
 
 from adapters.kafka.config import Endpoint
@@ -39,6 +41,8 @@ RENEW_SECONDS: Final = 2.0
 
 # Raised before a record is buffered, and only because of it.
 _HARMLESS: Final = (MessageSizeTooLargeError, KafkaTimeoutError, UnknownTopicOrPartitionError)
+# How brokers answer InitProducerId that don't know it.
+_NOT_IDEMPOTENT: Final = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
 
 log = logging.getLogger("gateway.kafka")
 
@@ -196,7 +200,7 @@ class Producer:
 
     async def _refuse(self, error: Exception) -> None:
         cause, why = await self._connection.diagnose(error)
-        if self._endpoint.idempotent and cause is error and not isinstance(error, KafkaConnectionError):
+        if self._endpoint.idempotent and isinstance(cause, _NOT_IDEMPOTENT):
             why += "; a broker that knows no idempotent producers needs `idempotent: false`"
         if why != self._unready:
             log.warning("kafka %s: producer: %s", self._endpoint.client_id, why)

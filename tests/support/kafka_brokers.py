@@ -191,6 +191,8 @@ class ApacheKafka(BrokerProcess):
             ),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
+            "broker.session.timeout.ms": "2000",  # how long a killed one keeps its successor waiting
+            "broker.heartbeat.interval.ms": "500",
             "log.dirs": str(folder / "data"),
             "num.partitions": "1",
             "offsets.topic.replication.factor": "1",

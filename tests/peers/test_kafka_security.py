@@ -1,0 +1,162 @@
+"""A strict Apache Kafka: TLS, logins, access lists and no topics but those that are there."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from support.kafka_brokers import PLAIN_USERS, ApacheKafka, apache_kafka
+from support.kafka_gateway import Handler, consuming, endpoint, publisher, publishing, source, until
+from support.kafka_peer import create_topic, produce, read
+
+from adapters.kafka.config import Endpoint
+from adapters.kafka.connection import Connection
+from gateway.message import Context, Message
+from gateway.net.network import Network
+from gateway.port import ContractError
+from gateway.status import Code, Failure
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1 with its key: the broker's keystore, and the authority to trust."""
+    folder = tmp_path_factory.mktemp("kafka-tls")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out")
+    try:
+        subprocess.run((*command, *names, str(folder / "ca.pem")), check=True, capture_output=True, timeout=30)
+    except FileNotFoundError:
+        pytest.skip("openssl is not on the PATH, which makes the broker's certificate")
+    (folder / "broker.pem").write_text((folder / "key.pem").read_text() + (folder / "ca.pem").read_text())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def strict(authority: Path) -> Iterator[ApacheKafka]:
+    with apache_kafka({"auto.create.topics.enable": "false"}, keystore=authority / "broker.pem") as broker:
+        yield broker
+
+
+def login(broker: ApacheKafka, user: str = "alice", password: str = "") -> Endpoint:
+    sasl = {"mechanism": "PLAIN", "username": user, "password": password or PLAIN_USERS[user]}
+    return endpoint(broker.sasl, sasl=sasl)
+
+
+def allow(broker: ApacheKafka, user: str, topic: str, *operations: AclOperation) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    rules = [
+        AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+        for operation in operations
+        for kind, name, pattern in (
+            (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL),
+            (ResourceType.GROUP, f"{topic}-group", ResourcePatternType.LITERAL),
+        )
+    ]
+    for done in admin.create_acls(rules).values():
+        done.result(10)
+
+
+async def test_a_topic_that_is_not_there(strict: ApacheKafka, topic: str) -> None:
+    async with publishing(endpoint(strict.bootstrap)) as side:
+        publish = publisher(side, topic)
+        with pytest.raises(Failure, match="does not exist") as refused:
+            await publish.call(Message(b"x"), Context())
+        assert (refused.value.code, refused.value.sent) == (Code.NOT_FOUND, False)
+        async with asyncio.timeout(0.5):
+            with pytest.raises(Failure, match="does not exist"):
+                await publish.call(Message(b"x"), Context())
+        await asyncio.to_thread(create_topic, strict.bootstrap, topic)
+        await asyncio.sleep(3)  # as long as its absence is believed
+        await publish.call(Message(b"x"), Context())
+
+
+async def test_tls(strict: ApacheKafka, authority: Path, topic: str) -> None:
+    create_topic(strict.bootstrap, topic)
+    handler = Handler()
+    config = endpoint(strict.tls, tls={"ca": str(authority / "ca.pem")})
+    async with publishing(config) as side, consuming(config, source(topic), handler):
+        await publisher(side, topic).call(Message(b"sealed"), Context())
+        await handler.wait(1)
+    assert handler.bodies == [b"sealed"]
+
+
+async def test_a_broker_that_nobody_vouches_for_is_not_trusted(strict: ApacheKafka) -> None:
+    async with publishing(endpoint(strict.tls, tls={}), ready=False) as side:
+        await until(lambda: "certificate verify failed" in side.unready, 10, lambda: side.unready)
+
+
+async def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for tls, at in (
+        ({"ca": "missing.pem"}, "ca"),
+        ({"ca": "empty.pem"}, "ca"),
+        ({"certificate": "missing.pem", "key": "missing.pem"}, "certificate"),
+    ):
+        connection = Connection(endpoint("127.0.0.1:9", tls=tls), Network(tmp_path))
+        with pytest.raises(ContractError) as refused:
+            await connection.load()
+        assert refused.value.field == ("tls", at)
+
+
+async def test_login_and_access_list(strict: ApacheKafka, topic: str) -> None:
+    create_topic(strict.bootstrap, topic)
+    allow(strict, "alice", topic, AclOperation.WRITE, AclOperation.READ)
+    handler = Handler()
+    config = login(strict)
+    async with publishing(config) as side, consuming(config, source(topic, group=f"{topic}-group"), handler):
+        await publisher(side, topic).call(Message(b"mine"), Context())
+        await handler.wait(1)
+    assert handler.bodies == [b"mine"]
+
+
+async def test_a_user_who_may_not_write(strict: ApacheKafka, topic: str) -> None:
+    create_topic(strict.bootstrap, topic)
+    allow(strict, "mallory", topic, AclOperation.DESCRIBE)
+    allow(strict, "mallory", f"{topic}-else", AclOperation.WRITE)
+    unseen = f"{topic}-unseen"
+    create_topic(strict.bootstrap, unseen)
+    async with publishing(login(strict, "mallory")) as side:
+        for name in (topic, unseen):
+            with pytest.raises(Failure) as refused:
+                await publisher(side, name).call(Message(b"x"), Context())
+            assert refused.value.code is Code.PERMISSION_DENIED
+            assert name not in refused.value.text
+    assert read(strict.bootstrap, topic, 1, seconds=1) == []
+
+
+async def test_a_wrong_password_is_told_and_kept_secret(
+    strict: ApacheKafka, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "gateway")
+    caplog.set_level("INFO", "aiokafka")
+    config = login(strict, password="wrong-secret")
+    assert "wrong-secret" not in repr(config)
+    async with (
+        publishing(config, ready=False) as side,
+        consuming(config, source(topic), Handler(), ready=False) as other,
+    ):
+        await until(lambda: "SaslAuthenticationFailed" in side.unready, 10, lambda: side.unready)
+        await until(lambda: "SaslAuthenticationFailed" in other.unready, 10, lambda: other.unready)
+        with pytest.raises(Failure, match="login") as refused:
+            await publisher(side, topic).call(Message(b"x"), Context())
+    assert (refused.value.code, refused.value.sent) == (Code.UNAUTHENTICATED, False)
+    assert "wrong-secret" not in caplog.text
+
+
+async def test_dead_letters_without_a_topic_are_told(strict: ApacheKafka, topic: str) -> None:
+    create_topic(strict.bootstrap, topic)
+    produce(strict.bootstrap, topic, [{"value": b"x" * 100}])
+    async with consuming(endpoint(strict.bootstrap, max_message_bytes=10), source(topic), Handler()) as side:
+        await until(lambda: "can't be put into" in side.unready, 10, lambda: side.unready)
+        await asyncio.to_thread(create_topic, strict.bootstrap, f"{topic}.dead-letters")
+        await until(lambda: not side.unready, 10, lambda: side.unready)
+    assert len(read(strict.bootstrap, f"{topic}.dead-letters", 1)) == 1
