@@ -272,6 +272,9 @@ class _Link:
         self._generated: list[str] = []
         self._headers: set[str] = set(source.headers)
         self._problems: list[Problem] = []
+        self._served_request: Type | None = None
+        self._served_reply: Type | None = None
+        self._params: frozenset[str] = frozenset()
 
     def binding(self) -> Binding | None:
         compiler, route, section = self._compiler, self._route, self._route.section
@@ -321,7 +324,16 @@ class _Link:
         )
         accepted = self._target_pattern.replies is Count.NONE
         return Binding(
-            route.name, route.source, self._source, self._source_pattern, served, frozenset(self._headers), accepted
+            route.name,
+            route.source,
+            self._source,
+            self._source_pattern,
+            served,
+            frozenset(self._headers),
+            accepted,
+            self._served_request,
+            self._served_reply,
+            self._params,
         )
 
     def _note(self, translation: Translation, key: str) -> None:
@@ -368,6 +380,7 @@ class _Link:
                 self._refuse(
                     ("requests",), f"gather makes a list, {translation.source} is none", "map it with `each: $`"
                 )
+        self._served_request, self._params = decoded, read_params
         used = read_params | set(target.params)
         bound = tuple(name for name in source.params if name not in used)
         decoded = relaxed(decoded, bound)
@@ -422,6 +435,7 @@ class _Link:
         if gathered:
             decoded = translation.source.item if isinstance(translation.source, List) else ANY
         decode = target.replies.decoder(decoded, Unknown.DROP)
+        self._served_reply = translation.target
         encode = source.replies.encoder(translation.target)
         passes = source.replies == target.replies and translation.apply is None
         step = reply_step(decode, translation.apply, None if passes else encode, target.headers)
@@ -434,6 +448,7 @@ class _Link:
         source, target, section = self._source, self._target, self._route.section
         receipt = Record("receipt", [Field(name, type_) for name, type_ in target.receipt.items()])
         if source.reply is None and not section.reply.map:
+            self._served_reply = receipt
             struct = struct_of(receipt)
             names = frozenset(target.receipt)
             encode = source.replies.encoder(receipt)
@@ -449,6 +464,7 @@ class _Link:
             section.reply.map or {}, nothing, source.reply, target.receipt, title, certain=frozenset(target.receipt)
         )
         self._note(translation, "reply")
+        self._served_reply = translation.target
         encode = source.replies.encoder(translation.target)
         empty = struct_of(nothing)()
         apply = translation.apply or (lambda value, params, headers, key: value)

@@ -115,6 +115,9 @@ class Binding(msgspec.Struct, frozen=True):
     pattern: the one of contract.patterns that was chosen.
     headers: names, lower case, that the route wants in Message.headers; no others need be collected.
     accepted: a reply says no more than that the message was delivered one way (HTTP's 202).
+    request, reply: the types of one message in contract.format and contract.replies, what addressing captures included;
+        None where they are not known, or where there is no reply.
+    params: the names of Message.params that the route reads besides the request's fields.
     """
 
     route: str
@@ -124,6 +127,9 @@ class Binding(msgspec.Struct, frozen=True):
     service: Service
     headers: frozenset[str]
     accepted: bool = False
+    request: Type | None = None
+    reply: Type | None = None
+    params: frozenset[str] = frozenset()
 
 
 class Inbound(Protocol):

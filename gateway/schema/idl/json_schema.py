@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.schema import text
-from gateway.schema.idl.json_document import JsonDocumentError, Pointer, at, parse_fragment
+from gateway.schema.idl.json_document import FILES, JsonDocumentError, Pointer, at, parse_fragment
 from gateway.schema.idl.json_hint import JsonHint
 from gateway.schema.types import (
     ANY,
@@ -249,7 +249,7 @@ class JsonSchemaReader:
         if "array" in types or (not types and _mentions(parts, "items")):
             return self._array(parts, nullable, name) if not types - {"array"} else Reading(ANY)
         if not types:
-            return Reading(ANY, nullable)
+            return Reading(ANY, nullable=True)
         return _scalar(parts, types, nullable)
 
     def _enumerated(
@@ -460,7 +460,7 @@ _TEXTS: Final = frozenset({STRING, DATE, TIME, TIMESTAMP})
 
 def _component(pointer: Pointer) -> str:
     """The name of a schema that has one in its document."""
-    if len(pointer) > 1 and pointer[-2] in ("schemas", "$defs", "definitions"):
+    if len(pointer) > 1 and (pointer[-2] in ("schemas", "$defs", "definitions") or pointer[:-2] == (FILES,)):
         return pointer[-1]
     return ""
 
