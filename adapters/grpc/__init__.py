@@ -17,7 +17,7 @@ ADAPTER = Adapter(
     examples={
         "endpoints": {
             "rpc": {"listen": "0.0.0.0:50051", "proto": "schemas/orders.proto"},
-            "orders": {"target": "orders:50051", "reflection": True},
+            "orders": {"target": "orders:50051", "proto": "schemas/orders.proto"},
         },
         "from": {"endpoint": "rpc", "method": "shop.orders.v1.Orders/PlaceOrder"},
         "to": {"endpoint": "orders", "method": "shop.orders.v1.Orders/PlaceOrder"},

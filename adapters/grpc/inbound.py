@@ -236,7 +236,7 @@ class _Call:
                 first = True
                 async for reply in replies:
                     if first and reply.headers:
-                        await context.send_initial_metadata(to_metadata(reply.headers, ""))
+                        await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
                     first = False
                     await context.write(reply.body or b"")
         except Failure as failure:
@@ -261,7 +261,7 @@ class _Call:
 
     async def _reply(self, reply: Message, context: Any) -> bytes:
         if reply.headers:
-            await context.send_initial_metadata(to_metadata(reply.headers, ""))
+            await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
         body: bytes | None = reply.body
         return body or b""
 

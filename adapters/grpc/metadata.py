@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.message import Header
 from gateway.schema.text import parse_bytes
-from gateway.status import invalid
+from gateway.status import Code, Failure
 
 Metadata = tuple[Header, ...]
 
@@ -15,11 +15,17 @@ _NAME: Final = re.compile(r"[0-9a-z_.-]{1,256}")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 
-def to_metadata(headers: Sequence[Header], trace: str) -> Metadata | None:
-    """What goes to the wire; None for nothing. Raises Failure for what metadata can't carry."""
+def to_metadata(headers: Sequence[Header], trace: str = "", blame: Code = Code.INVALID_ARGUMENT) -> Metadata | None:
+    """What goes to the wire; None for nothing. Raises Failure, with the code of who is to blame, for headers that
+    metadata can't carry."""
+    if trace and _VALUE.fullmatch(trace) is None:
+        trace = ""
     if not headers:
         return ((TRACEPARENT, trace),) if trace else None
-    metadata = [_checked(name, value) for name, value in headers]
+    try:
+        metadata = [_checked(name, value) for name, value in headers]
+    except ValueError as error:
+        raise Failure(blame, str(error), sent=False) from error
     if trace:
         metadata.append((TRACEPARENT, trace))
     return tuple(metadata)
@@ -27,17 +33,12 @@ def to_metadata(headers: Sequence[Header], trace: str) -> Metadata | None:
 
 def _checked(name: str, value: str | bytes) -> Header:
     if _NAME.fullmatch(name) is None or name.startswith("grpc-"):
-        raise invalid(f"the header {name[:80]!r} can't be carried as gRPC metadata")
+        raise ValueError(f"the header {name[:80]!r} can't be carried as gRPC metadata")
     if name.endswith("-bin"):
-        if isinstance(value, bytes):
-            return name, value
-        try:
-            # Where headers are text, the bytes of a -bin value are base64.
-            return name, parse_bytes(value)
-        except ValueError:
-            raise invalid(f"the header {name[:80]!r} is not base64") from None
+        # Where headers are text, the bytes of a -bin value are base64.
+        return name, value if isinstance(value, bytes) else parse_bytes(value)
     if isinstance(value, bytes) or _VALUE.fullmatch(value) is None:
-        raise invalid(f"the value of the header {name[:80]!r} can't be carried as gRPC metadata")
+        raise ValueError(f"the value of the header {name[:80]!r} can't be carried as gRPC metadata")
     return name, value
 
 

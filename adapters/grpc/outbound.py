@@ -169,7 +169,7 @@ class _Unary:
         metadata = to_metadata(request.headers, context.trace)
         timeout = _timeout(context.deadline, self._loop)
         try:
-            call = rpc(request.body, timeout=timeout, metadata=metadata)
+            call = rpc(request.body or b"", timeout=timeout, metadata=metadata)
             body = await call
         except grpc.aio.AioRpcError as error:
             raise self._details.read(error) from error
@@ -213,7 +213,7 @@ class _Stream:
         feeder: asyncio.Task[None] | None = None
         try:
             if more is None:
-                call = self._rpc(request.body, timeout=timeout, metadata=metadata)
+                call = self._rpc(request.body or b"", timeout=timeout, metadata=metadata)
             else:
                 call = self._rpc(timeout=timeout, metadata=metadata)
                 feeder = asyncio.create_task(_feed(call, more))

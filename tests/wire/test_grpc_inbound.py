@@ -83,6 +83,16 @@ async def test_a_service_gets_body_deadline_trace_peer_and_wanted_headers() -> N
     assert (replied["x-reply"], replied["x-blob-bin"]) == ("yes", b"\0")
 
 
+async def test_a_reply_header_that_can_not_be_carried_is_not_the_callers_fault() -> None:
+    async def unary(request: Message, context: Context) -> Message:
+        return Message(b"", headers=[("x-reply", "zwölf")])
+
+    async with serving({PLACE: FunctionService(unary)}) as inbound, client(inbound) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await place(channel)(b"", timeout=5)
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
 async def test_a_reply_without_a_body_is_an_empty_message() -> None:
     async def unary(request: Message, context: Context) -> Message:
         return Message(None)

@@ -324,7 +324,8 @@ def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
         value = decode(data)
     except Failure:
         return
-    assert Everything.FromString(encode(value)) == Everything.FromString(data)
+    # As text, in which one NaN is like another.
+    assert str(Everything.FromString(encode(value))) == str(Everything.FromString(data))
 
 
 def test_unknown_fields_are_dropped_where_the_endpoint_says_so() -> None:
