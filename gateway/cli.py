@@ -37,7 +37,9 @@ _DEFAULT = Path("routes.yaml")
 @app.command()
 def run(config: ConfigFile = _DEFAULT) -> None:
     """Serve routes.yaml until SIGTERM or Ctrl-C, then drain."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # What libraries tell of themselves is not for operators, unless it is a warning.
+    logging.getLogger("gateway").setLevel(logging.INFO)
     try:
         _run(_serve(config))
     except ConfigError as error:
@@ -100,14 +102,16 @@ def routes(config: ConfigFile = _DEFAULT) -> None:
     except ConfigError as error:
         _print_problems(error.problems)
         raise typer.Exit(1) from None
-    table = Table("route", "from", "to", "pattern", box=None, header_style="bold")
     for name in plan.config.routes:
         explanation = plan.explanations.get(name)
         if explanation is None:
-            table.add_row(escape(name), "", "", f"[yellow]pending: {escape(plan.pending.get(name, ''))}[/]")
+            out.print(
+                f"[bold]{escape(name)}[/]  [yellow]pending: {escape(plan.pending.get(name, ''))}[/]", soft_wrap=True
+            )
         else:
-            table.add_row(escape(name), escape(explanation.source), escape(explanation.target), _patterns(explanation))
-    out.print(table)
+            out.print(f"[bold]{escape(name)}[/]  [dim]{_patterns(explanation)}[/]", soft_wrap=True)
+            out.print(f"  from  {escape(explanation.source)}", soft_wrap=True)
+            out.print(f"  to    {escape(explanation.target)}", soft_wrap=True)
 
 
 @app.command()
@@ -150,7 +154,11 @@ def _print_explanation(explanation: Explanation) -> None:
     table.add_row("[bold]deadline[/]", f"{explanation.deadline:g} s")
     out.print(Panel(table, title=escape(explanation.route), title_align="left"))
     for source in explanation.generated:
-        out.print(Syntax(source.strip(), "python", background_color="default", word_wrap=True))
+        code = source.strip() + "\n"
+        if out.is_terminal:
+            out.print(Syntax(code, "python", background_color="default", word_wrap=True))
+        else:
+            sys.stdout.write(code + "\n")
     _print_problems(explanation.losses)
 
 
