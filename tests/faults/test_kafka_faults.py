@@ -56,7 +56,7 @@ class Worker:
 
 
 async def test_a_gateway_killed_while_it_consumes(kafka: Bootstrap, topic: str) -> None:
-    total, window, kills = 300, 8, 2
+    total, window, kills = 300, 8, 1
     create_topic(kafka, topic)
     produce(kafka, topic, [{"key": b"k%d" % (number % 11), "value": b"%d" % number} for number in range(total)])
     worker = Worker(kafka, topic, window, 0.005)
@@ -120,7 +120,10 @@ def _all(bootstrap: str, topic: str) -> list[Record]:
     return read(bootstrap, topic, 1, settle=1.0)
 
 
-async def test_a_broker_killed_while_the_gateway_consumes(mortal: ApacheKafka, topic: str) -> None:
+async def test_a_broker_killed_while_the_gateway_consumes(
+    mortal: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.kafka.consumer.SILENCE_SECONDS", 1.0)
     handled: Counter[int] = Counter()
 
     async def outcome(request: Message) -> None:
@@ -141,7 +144,8 @@ async def test_a_broker_killed_while_the_gateway_consumes(mortal: ApacheKafka, t
     assert handled.total() - 100 <= 16
 
 
-async def test_a_frozen_broker(mortal: ApacheKafka, topic: str) -> None:
+async def test_a_frozen_broker(mortal: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.kafka.connection.PROBE_SECONDS", 0.5)
     async with publishing(endpoint(mortal.bootstrap)) as side:
         publish = publisher(side, topic)
         await publish.call(Message(b"before"), Context())

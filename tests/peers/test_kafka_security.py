@@ -65,7 +65,8 @@ def allow(broker: ApacheKafka, user: str, topic: str, *operations: AclOperation)
         done.result(10)
 
 
-async def test_a_topic_that_is_not_there(strict: ApacheKafka, topic: str) -> None:
+async def test_a_topic_that_is_not_there(strict: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.kafka.producer.TOPIC_SECONDS", 1.0)
     async with publishing(endpoint(strict.bootstrap)) as side:
         publish = publisher(side, topic)
         with pytest.raises(Failure, match="does not exist") as refused:
@@ -75,7 +76,7 @@ async def test_a_topic_that_is_not_there(strict: ApacheKafka, topic: str) -> Non
             with pytest.raises(Failure, match="does not exist"):
                 await publish.call(Message(b"x"), Context())
         await asyncio.to_thread(create_topic, strict.bootstrap, topic)
-        await asyncio.sleep(3)  # as long as its absence is believed
+        await asyncio.sleep(1)  # as long as its absence is believed
         await publish.call(Message(b"x"), Context())
 
 
@@ -152,7 +153,10 @@ async def test_a_wrong_password_is_told_and_kept_secret(
     assert "wrong-secret" not in caplog.text
 
 
-async def test_dead_letters_without_a_topic_are_told(strict: ApacheKafka, topic: str) -> None:
+async def test_dead_letters_without_a_topic_are_told(
+    strict: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.kafka.producer.TOPIC_SECONDS", 0.5)
     create_topic(strict.bootstrap, topic)
     produce(strict.bootstrap, topic, [{"value": b"x" * 100}])
     async with consuming(endpoint(strict.bootstrap, max_message_bytes=10), source(topic), Handler()) as side:
