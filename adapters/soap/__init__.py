@@ -17,7 +17,7 @@ ADAPTER = Adapter(
     examples={
         "endpoints": {
             "legacy": {"listen": "0.0.0.0:8080", "path": "/soap/orders", "wsdl": "schemas/orders.wsdl"},
-            "warehouse": {"target": "http://warehouse:8080/soap", "wsdl": "schemas/warehouse.wsdl"},
+            "warehouse": {"target": "http://warehouse:8080/soap", "wsdl": "schemas/orders.wsdl"},
         },
         "from": {"endpoint": "legacy", "operation": "PlaceOrder"},
         "to": {"endpoint": "warehouse", "operation": "PlaceOrder"},

@@ -72,13 +72,16 @@ class SoapInbound:
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
+        if not bindings:
+            self._server.mount(self._name, [])
+            return
         wsdl, port = self._known
         path = PathTemplate(self._endpoint.path)
         service = _SoapService(bindings, port, self._format, self._endpoint)
         description = Description(wsdl, port, self._endpoint.path, self._server.listen)
         self._server.mount(
             self._name,
-            [HttpRoute("POST", path, service.answer), HttpRoute("GET", path, description.answer)] if bindings else [],
+            [HttpRoute("POST", path, service.answer), HttpRoute("GET", path, description.answer)],
         )
 
     async def start(self) -> None:
