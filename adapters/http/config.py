@@ -42,6 +42,15 @@ class HttpEndpoint(Endpoint):
     target: Annotated[str, AfterValidator(_base_url)] | None = Field(
         default=None, description="Outbound: base URL of the service; https:// verifies its certificate."
     )
+    openapi: str | None = Field(
+        default=None,
+        description="OpenAPI 3 document (JSON or YAML file) of what is served or called here. Addresses may then name "
+        "an `operation`; requests and replies have its types.",
+    )
+    serve_openapi: bool = Field(
+        default=True,
+        description="Inbound: serve the OpenAPI document, or the one derived from the routes, at /openapi.json.",
+    )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."
     )
@@ -49,10 +58,12 @@ class HttpEndpoint(Endpoint):
         default="reject", description="Inbound: what to do with members that the request's type does not have."
     )
     int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
+        default="string",
+        description="How 64-bit integers are written where the OpenAPI document does not say it; both forms are read.",
     )
     decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
+        default="string",
+        description="How decimals are written where the OpenAPI document does not say it; both forms are read.",
     )
 
     @model_validator(mode="after")
@@ -62,29 +73,46 @@ class HttpEndpoint(Endpoint):
         return self
 
 
-class HttpSource(Address):
-    """Requests with this method and path."""
-
+class _HttpAddress(Address):
     method: Method = Field(default="POST", description="The HTTP method.")
-    path: Path = Field(
+    operation: str | None = Field(
+        default=None, description="operationId in the endpoint's OpenAPI document, instead of method and path."
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.operation is None) == (getattr(self, "path", None) is None):
+            raise ValueError("give path (and method), or operation")
+        if self.operation is not None and "method" in self.model_fields_set:
+            raise ValueError("the operation has a method of its own")
+        return self
+
+
+class HttpSource(_HttpAddress):
+    """Requests with this method and path, or of this operation."""
+
+    path: Path | None = Field(
+        default=None,
         description="Path template as in google.api.http: {name} captures a segment, {name=**} several. What it "
-        "captures, and the query, fill the request's fields of the same name."
+        "captures, and the query, fill the request's fields of the same name.",
     )
 
 
-class HttpTarget(Address):
-    """A request with this method and path."""
+class HttpTarget(_HttpAddress):
+    """A request with this method and path, or of this operation."""
 
-    method: Method = Field(default="POST", description="The HTTP method.")
-    path: Path = Field(
+    path: Path | None = Field(
+        default=None,
         description="Path template: {name} is taken out of the request's field of that name, or of the caller's "
-        "parameter. Without a body (GET, DELETE), the other fields become the query."
+        "parameter. Without a body (GET, DELETE), the other fields become the query.",
     )
     requests: Literal["one", "many"] = Field(
-        default="one", description="many: the body is a stream of NDJSON messages."
+        default="one", description="many: the body is a stream of NDJSON messages. An operation says it itself."
     )
     replies: Literal["one", "many"] = Field(
-        default="one", description="many: the reply is a stream: NDJSON, server-sent events or a JSON array."
+        default="one",
+        description="many: the reply is a stream: NDJSON, server-sent events or a JSON array. "
+        "An operation says it itself.",
     )
 
     @model_validator(mode="after")

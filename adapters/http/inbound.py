@@ -5,17 +5,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
+from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from adapters.http.problem import UnsupportedMediaType, body_of, reply_of
 from adapters.http.wire import JSON, NDJSON, SSE, LineReader, array_items, sse
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
+from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Context, Header, Message
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError, Service
+from gateway.schema.types import STRING, Operation
 from gateway.status import Failure
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -34,37 +37,67 @@ class HttpInbound:
         self._name = name
         self._endpoint = endpoint
         self._server = network.http_server(endpoint.listen)
-        self._json = JsonFormat(int64=endpoint.int64, decimal=endpoint.decimal)
+        self._json = JsonFormat(endpoint.int64, endpoint.decimal, declared=endpoint.openapi is not None)
+        self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
-        """Nothing to load: the contract is the upstream's."""
+        """Read the OpenAPI document. Without one the contract is the upstream's."""
+        await self._api.load()
 
     def contract(self, address: HttpSource) -> Contract:
-        bodyless = address.method in BODYLESS
+        wire = self._api.resolve(address)
+        if wire.operation is not None:
+            return self._operation(wire, wire.operation)
+        bodyless = wire.method in BODYLESS
         patterns = {Pattern.REQUEST_REPLY, Pattern.SERVER_STREAM}
         if not bodyless:
             patterns |= {Pattern.CLIENT_STREAM, Pattern.BIDI}
-        template = PathTemplate(address.path)
         return Contract(
             patterns=frozenset(patterns),
             format=FormFormat() if bodyless else self._json,
             reply_format=self._json,
             unknown=Unknown(self._endpoint.unknown_fields),
-            params=template.names,
+            params=wire.template.names,
             open_params=not bodyless,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
-            claim=f"{address.method} {template.shape} on {self._server.listen}",
-            describe=f"HTTP {address.method} {address.path} on {self._server.listen}",
+            **self._common(wire),
         )
 
-    def bind(self, bindings: Sequence[Binding]) -> None:
-        self._server.mount(
-            self._name,
-            [
-                HttpRoute(binding.address.method, PathTemplate(binding.address.path), self._handler(binding))
-                for binding in bindings
-            ],
+    def _operation(self, wire: Wire, operation: Operation) -> Contract:
+        patterns = {operation.pattern}
+        if operation.pattern is Pattern.REQUEST_REPLY:
+            patterns.add(Pattern.ONE_WAY)
+        return Contract(
+            patterns=frozenset(patterns),
+            format=OperationFormat(operation, self._json),
+            reply_format=self._json,
+            request=operation.request,
+            reply=operation.reply,
+            unknown=Unknown(self._endpoint.unknown_fields),
+            metadata=dict.fromkeys(wire.template.names, STRING),
+            **self._common(wire),
         )
+
+    def _common(self, wire: Wire) -> dict[str, Any]:
+        listen = self._server.listen
+        named = f" ({wire.operation.name})" if wire.operation is not None else ""
+        return {
+            "headers": frozenset(name.lower() for name in self._endpoint.forward_headers),
+            "claim": f"{wire.method} {wire.template.shape} on {listen}",
+            "describe": f"HTTP {wire.method} {wire.template.text} on {listen}{named}",
+            "wire": wire,
+        }
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        routes = [
+            HttpRoute(binding.contract.wire.method, binding.contract.wire.template, self._handler(binding))
+            for binding in bindings
+        ]
+        if self._endpoint.serve_openapi and not any(
+            route.method == "GET" and route.template.match(DOCUMENT_PATH) is not None for route in routes
+        ):
+            document = document_handler(self._name, self._endpoint, self._api, tuple(bindings))
+            routes.append(HttpRoute("GET", PathTemplate(DOCUMENT_PATH), document))
+        self._server.mount(self._name, routes)
 
     async def start(self) -> None:
         await self._server.start()
@@ -89,7 +122,8 @@ class HttpInbound:
     def _unary(self, binding: Binding) -> Handler:
         read = self._reader(binding)
         call = binding.service.call
-        status = 202 if binding.accepted else 200
+        wire: Wire = binding.contract.wire
+        status = wire.binding.status if wire.binding else 202 if binding.accepted else 200
 
         async def handle(request: HttpRequest) -> HttpReply:
             try:
@@ -97,7 +131,7 @@ class HttpInbound:
                 reply = await call(message, _context(request))
             except Failure as failure:
                 return reply_of(failure)
-            if reply.body is None:
+            if reply.body is None or status == 204:
                 return HttpReply(204, _reply_headers(reply, ()))
             return HttpReply(status, _reply_headers(reply, _JSON_HEADERS), reply.body)
 
@@ -122,10 +156,11 @@ class HttpInbound:
         wanted = tuple(binding.headers)
         limit = self._endpoint.max_body_bytes
         one_reply = binding.pattern.replies is Count.ONE
+        wrap = _whole_call if binding.contract.wire.operation is not None else None
 
         async def handle(request: HttpRequest) -> HttpReply:
             try:
-                more = _requests(request, limit)
+                more = _requests(request, limit, wrap)
                 head = Message(None, _headers(request, wanted), request.params)
                 replies = service.stream(head, more, _context(request))
                 if not one_reply:
@@ -144,7 +179,16 @@ class HttpInbound:
         """Reads one request message."""
         wanted = tuple(binding.headers)
         limit = self._endpoint.max_body_bytes
-        if binding.address.method in BODYLESS:
+        if binding.contract.wire.operation is not None:
+
+            async def read_call(request: HttpRequest) -> Message:
+                body = await request.body(limit)
+                if body:
+                    _check_media_type(request.headers.get("content-type", ""), (JSON,))
+                return Message(_whole_call(request, body), _headers(request, wanted), request.params)
+
+            return read_call
+        if binding.contract.wire.method in BODYLESS:
 
             async def read_query(request: HttpRequest) -> Message:
                 return Message(request.query.encode(), _headers(request, wanted), request.params)
@@ -163,6 +207,10 @@ class HttpInbound:
             return Message(body, _headers(request, wanted) if wanted else (), params)
 
         return read
+
+
+def _whole_call(request: HttpRequest, body: bytes) -> HttpCall:
+    return HttpCall(request.params, request.query, request.headers, body)
 
 
 def _context(request: HttpRequest) -> Context:
@@ -191,19 +239,21 @@ def _check_media_type(content_type: str, expected: Sequence[str]) -> str:
     return media_type
 
 
-async def _requests(request: HttpRequest, limit: int) -> AsyncIterator[Message]:
+async def _requests(
+    request: HttpRequest, limit: int, wrap: Callable[[HttpRequest, bytes], HttpCall] | None
+) -> AsyncIterator[Message]:
     """The messages of a body, as they arrive."""
     media_type = _check_media_type(request.headers.get("content-type", NDJSON), (NDJSON, JSON))
     if media_type == JSON:
         for item in array_items(await request.body(limit)):
-            yield Message(item)
+            yield Message(wrap(request, item) if wrap else item)
         return
     lines = LineReader(limit)
     async for chunk in request.chunks():
         for line in lines.feed(chunk):
-            yield Message(line)
+            yield Message(wrap(request, line) if wrap else line)
     for line in lines.end():
-        yield Message(line)
+        yield Message(wrap(request, line) if wrap else line)
 
 
 async def _replies(request: HttpRequest, replies: AsyncGenerator[Message, None]) -> HttpReply:

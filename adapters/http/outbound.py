@@ -1,23 +1,25 @@
 """Calls of routes as HTTP requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpTarget
+from adapters.http.openapi import Api, Wire
 from adapters.http.problem import failure_of, failure_of_problem
 from adapters.http.wire import JSON, NDJSON, SSE, LineReader, SseReader, array_items
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
+from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
 from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
 from gateway.net.http_router import PathTemplate
 from gateway.net.network import Network
-from gateway.pattern import Pattern
+from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
 
@@ -38,25 +40,45 @@ class HttpOutbound:
         self._endpoint = endpoint
         self._target = endpoint.target
         self._client = HttpClient(endpoint.max_body_bytes)
-        self._json = JsonFormat(int64=endpoint.int64, decimal=endpoint.decimal)
+        self._json = JsonFormat(endpoint.int64, endpoint.decimal, declared=endpoint.openapi is not None)
+        self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
-        """Nothing to load: the contract is the caller's."""
+        """Read the OpenAPI document. Without one the contract is the caller's."""
+        await self._api.load()
 
     def contract(self, address: HttpTarget) -> Contract:
-        template = PathTemplate(address.path)
+        wire = self._api.resolve(address)
+        described = f"HTTP {wire.method} {self._target}{wire.template.text}"
+        headers = frozenset(name.lower() for name in self._endpoint.forward_headers)
+        operation = wire.operation
+        if operation is not None:
+            if operation.pattern.requests is Count.MANY and operation.wire.parameters:
+                raise ContractError("a stream of requests has no place for the operation's parameters")
+            return Contract(
+                patterns=frozenset({operation.pattern}),
+                format=OperationFormat(operation, self._json),
+                reply_format=self._json,
+                request=operation.request,
+                reply=operation.reply,
+                unknown=Unknown.DROP,
+                headers=headers,
+                describe=f"{described} ({operation.name})",
+                wire=wire,
+            )
         return Contract(
             patterns=frozenset({_PATTERNS[address.requests, address.replies]}),
-            format=FormFormat() if address.method in BODYLESS else self._json,
+            format=FormFormat() if wire.method in BODYLESS else self._json,
             reply_format=self._json,
             unknown=Unknown.DROP,
-            params=template.names,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
-            describe=f"HTTP {address.method} {self._target}{address.path}",
+            params=wire.template.names,
+            headers=headers,
+            describe=described,
+            wire=wire,
         )
 
     def service(self, address: HttpTarget, contract: Contract, pattern: Pattern) -> Service:
-        return _HttpService(self._client, self._target, address, contract, self._endpoint.max_body_bytes)
+        return _HttpService(self._client, self._target, contract, pattern, self._endpoint.max_body_bytes)
 
     async def start(self) -> None:
         """Connections are made when they are needed."""
@@ -70,29 +92,29 @@ class HttpOutbound:
 
 
 class _HttpService:
-    def __init__(
-        self, client: HttpClient, target: str, address: HttpTarget, contract: Contract, max_bytes: int
-    ) -> None:
+    def __init__(self, client: HttpClient, target: str, contract: Contract, pattern: Pattern, max_bytes: int) -> None:
+        wire: Wire = contract.wire
         self._client = client
-        self._method = address.method
-        self._bodyless = address.method in BODYLESS
-        self._path = _PathWriter(target, PathTemplate(address.path))
+        self._method = wire.method
+        self._bodyless = wire.binding.body is None if wire.binding else wire.method in BODYLESS
+        self._path = _PathWriter(target, wire.template)
+        self._address = self._call_address if wire.operation is not None else self._plain_address
         self._wanted = contract.headers
         self._max_bytes = max_bytes
-        self._many = address.replies == "many"
+        self._many = pattern.replies is Count.MANY
 
     async def call(self, request: Message, context: Context) -> Message:
-        url, body = self._address(request)
-        headers = self._headers(request, context, JSON, JSON)
+        url, body, own = self._address(request)
+        headers = [*self._headers(request, context, JSON, JSON), *own]
         answer = await self._client.request(self._method, url, headers, body, _remaining(context))
         return self._reply(answer)
 
     def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        url, body = self._address(request)
+        url, body, own = self._address(request)
         accept = f"{NDJSON}, {SSE}, {JSON};q=0.5" if self._many else JSON
-        headers = self._headers(request, context, JSON if more is None else NDJSON, accept)
+        headers = [*self._headers(request, context, JSON if more is None else NDJSON, accept), *own]
         content = body if more is None else _lines(more)
         return self._exchange(self._client.stream(self._method, url, headers, content, None))
 
@@ -142,12 +164,20 @@ class _HttpService:
                 raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._max_bytes} bytes")
             yield chunk
 
-    def _address(self, request: Message) -> tuple[str, bytes]:
+    def _plain_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
+        """(URL, body, headers of its own)"""
         url = self._path.url(request.params)
         body: bytes = request.body or b""
         if self._bodyless:
-            return (f"{url}?{body.decode()}" if body else url), b""
-        return url, body
+            return (f"{url}?{body.decode()}" if body else url), b"", ()
+        return url, body, ()
+
+    def _call_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
+        call: HttpCall | None = request.body
+        if call is None:  # the requests of a stream follow, and there are no parameters
+            return self._path.url({}), b"", ()
+        url = self._path.url(call.params)
+        return (f"{url}?{call.query}" if call.query else url), call.body, call.headers.items()
 
     def _headers(self, request: Message, context: Context, content: str, accept: str) -> list[tuple[str, str]]:
         headers = [("Accept", accept)]
@@ -197,7 +227,8 @@ def _remaining(context: Context) -> float | None:
 
 async def _lines(more: AsyncIterator[Message]) -> AsyncGenerator[bytes, None]:
     async for message in more:
-        yield message.body + b"\n"
+        body = message.body
+        yield (body.body if isinstance(body, HttpCall) else body) + b"\n"
 
 
 def _in_band(data: bytes) -> Failure:

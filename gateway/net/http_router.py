@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 H = TypeVar("H")
 
-_VARIABLE = re.compile(r"\{([A-Za-z_][\w.]*)(?:=([^{}]*))?\}")
+_VARIABLE = re.compile(r"\{([A-Za-z_][\w.-]*)(?:=([^{}]*))?\}")
 
 
 class PathTemplate:
