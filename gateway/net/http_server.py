@@ -17,6 +17,7 @@ from gateway.status import Code, Failure, invalid
 HEADER_BYTES: Final = 32 * 1024  # for one header line; there may be HEADERS of them
 HEADERS: Final = 100
 IDLE_SECONDS: Final = 3600.0
+STOP_SECONDS: Final = 0.1  # aiohttp waits for ever on 0
 
 log = logging.getLogger("gateway.http")
 
@@ -137,7 +138,7 @@ class HttpServer:
                 max_headers=HEADERS,
             )
             # What is still running at stop() had its time in drain().
-            runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=0.0)
+            runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=STOP_SECONDS)
             await runner.setup()
             site = web.TCPSite(runner, self.host or None, self.port, backlog=1024)
             try:

@@ -86,7 +86,7 @@ async def _slow_backend(release: asyncio.Event) -> tuple[web.AppRunner, int]:
 
     application = web.Application()
     application.router.add_post("/slow", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner, runner.addresses[0][1]
