@@ -10,7 +10,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from gateway.codecs.format import Unknown
-from gateway.schema.idl.xml_document import XSD, XSI, Element, clark, inner_xml, local_name, namespace_of
+from gateway.schema.idl.xml_document import XSD, XSI, Element, clark, local_name, namespace_of, outer_xml
 from gateway.schema.idl.xml_hint import ANY_SIMPLE, BUILTIN, DERIVATION, ENCODING, Place, XmlHint, XmlRecord
 from gateway.schema.idl.xml_text import parser
 from gateway.schema.types import Choice, Field, Kind, List, Record, Scalar, Type
@@ -202,10 +202,10 @@ class Reader:
         for layout, values in parts:
             if layout.wildcard is not None and _takes(hint_of(layout.wildcard), tag):
                 if hint_of(layout.wildcard).repeated:
-                    values.many(layout.wildcard).append(inner_xml(child))
+                    values.many(layout.wildcard).append(outer_xml(child))
                     return
                 if not values.has(layout.wildcard):
-                    values.set(layout.wildcard, inner_xml(child))
+                    values.set(layout.wildcard, outer_xml(child))
                     return
         if self._strict:
             local = local_name(tag)

@@ -294,6 +294,14 @@ def test_the_order_within_a_repeated_choice_is_kept() -> None:
     assert shown(EVERYTHING, DECODE(parse_xml(everything(choice=steps).encode())))["choice"] == steps
 
 
+def test_a_wildcards_text_keeps_the_namespaces_that_it_uses_and_no_others() -> None:
+    inside = '<o:x xmlns:o="urn:o" xsi:type="n1:T">n2:a</o:x>'
+    text = everything().replace("</n1:everything>", f"{inside}</n1:everything>")
+    (kept,) = shown(EVERYTHING, DECODE(parse_xml(text.encode())))["any"]
+    assert set(parse_xml(kept.encode()).nsmap) == {"o", "n1", "n2", "xsi"}
+    assert set(parse_xml(everything(any=[kept]).encode())[-1].nsmap) >= {"o", "n1", "n2", "xsi"}
+
+
 def test_wildcards_and_unknown_members_by_policy() -> None:
     text = everything().replace("</n1:everything>", '<o:x xmlns:o="urn:o"><o:y a="1"/></o:x></n1:everything>')
     (kept,) = shown(EVERYTHING, DECODE(parse_xml(text.encode())))["any"]

@@ -112,6 +112,12 @@ def _reason(error: Exception) -> str:
     return text.removesuffix(" (<string>, line 1)").partition(" (<string>")[0]
 
 
-def inner_xml(element: Element) -> str:
-    """The element itself as XML text, with the namespace declarations it needs and without what follows it."""
-    return etree.tostring(element, encoding="unicode", with_tail=False)
+def outer_xml(element: Element) -> str:
+    """The element as XML text, without what follows it and without namespace declarations that nothing in it uses."""
+    # Not deepcopy(), which drops the declarations of prefixes that only text uses.
+    alone = etree.fromstring(etree.tostring(element, with_tail=False), _lxml_parser)
+    texts = [text for node in alone.iter() for text in (node.text, *node.attrib.values()) if text is not None]
+    # A prefix may also stand in text, as in xsi:type="xsd:int".
+    used = [prefix for prefix in alone.nsmap if prefix and any(f"{prefix}:" in text for text in texts)]
+    etree.cleanup_namespaces(alone, keep_ns_prefixes=used)
+    return etree.tostring(alone, encoding="unicode")
