@@ -47,7 +47,9 @@ class Sasl(BaseModel):
 
 
 class Endpoint(port.Endpoint):
-    bootstrap_servers: Annotated[tuple[str, ...], BeforeValidator(_servers)] = Field(
+    bootstrap_servers: Annotated[
+        tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | tuple[str, ...])
+    ] = Field(
         min_length=1,
         description="host:port of one or several brokers, as a list or with commas; the others are found through them.",
     )
@@ -101,8 +103,8 @@ class Endpoint(port.Endpoint):
 
 
 class Source(port.Address):
-    topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="The topic to consume, or a list of them."
+    topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed, json_schema_input_type=Topic | tuple[Topic, ...])] = (
+        Field(min_length=1, description="The topic to consume, or a list of them.")
     )
     group: str = Field(
         default="",

@@ -187,7 +187,9 @@ class Producer:
                 await start(client)
                 attempt = 0
                 await self._watch(client)
-            except (KafkaError, OSError) as error:
+            except Exception as error:
+                if not isinstance(error, KafkaError | OSError):
+                    log.exception("kafka %s: bug in the producer", self._endpoint.client_id)
                 attempt += 1
                 await self._refuse(error)
                 await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS))

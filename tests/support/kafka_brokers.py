@@ -330,10 +330,15 @@ class BrokerPool:
 _pool = BrokerPool()
 
 
+def running_broker(kind: str = "") -> Bootstrap:
+    """A broker of this session, of this kind or of the default one. Skips the test where it can't run."""
+    return _pool.bootstrap(kind or _pool.default())
+
+
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Bootstrap:
     """Bootstrap servers of a real broker."""
-    return _pool.bootstrap(getattr(request, "param", None) or _pool.default())
+    return running_broker(getattr(request, "param", ""))
 
 
 @pytest.fixture
