@@ -9,7 +9,6 @@ from typing import Any, Final
 from gateway import bridge, registry
 from gateway.binding import UnboundError, binder, relaxed, taker
 from gateway.bridge import Bridge, BridgeError, Replies, Requests
-from gateway.codecs.format import Unknown
 from gateway.config import Config, EndpointConfig, RouteConfig
 from gateway.conversion import Finding
 from gateway.mapping import Translation, compile_mapping, compile_sources
@@ -139,6 +138,7 @@ class _Compiler:
         sides: list[tuple[str, Inbound | Outbound]] = [*plan.inbounds.items(), *plan.outbounds.items()]
         await asyncio.gather(*(self._load(name, side) for name, side in sides))
         claims: dict[str, str] = {}
+        holders: dict[str, str] = {}
         for route in routes:
             binding = self._route(route)
             if binding is None:
@@ -148,6 +148,10 @@ class _Compiler:
                 other = claims.setdefault(claim, route.name)
                 if other != route.name:
                     self._report(route, ("from",), f"{claim} is taken by route {other}")
+            for held in binding.contract.holds:
+                holder = holders.setdefault(held, route.source_endpoint)
+                if holder != route.source_endpoint:
+                    self._report(route, ("from", "endpoint"), f"{held} is held by endpoint {holder}")
             plan.bindings.setdefault(route.source_endpoint, []).append(binding)
         if any(problem.fatal for problem in self._problems):
             raise ConfigError(self._problems)
@@ -434,7 +438,7 @@ class _Link:
         decoded: Type = translation.source
         if gathered:
             decoded = translation.source.item if isinstance(translation.source, List) else ANY
-        decode = target.replies.decoder(decoded, Unknown.DROP)
+        decode = target.replies.decoder(decoded, target.unknown)
         self._served_reply = translation.target
         encode = source.replies.encoder(translation.target)
         passes = source.replies == target.replies and translation.apply is None

@@ -66,6 +66,7 @@ class Contract:
     failures: names of all declared failures, where they are declared per operation.
     headers: names, lower case, that may cross from this side besides the trace context.
     claim: inbound only: what no two routes may share, as a sentence ("POST /orders on 0.0.0.0:8080").
+    holds: inbound only: what no two endpoints may share; routes of one endpoint may ("POST /soap on 0.0.0.0:8080").
     describe: one line for `explain`.
     wire: the adapter's own, handed back in bind() and service().
     """
@@ -85,6 +86,7 @@ class Contract:
     failures: tuple[str, ...] = ()
     headers: frozenset[str] = frozenset()
     claim: str = ""
+    holds: tuple[str, ...] = ()
     describe: str = ""
     wire: Any = None
 

@@ -68,6 +68,7 @@ class SoapInbound:
         return replace(
             contract_of(self._known[1], address.operation, self._endpoint, self._format),
             claim=f"SOAP operation {address.operation} at {where}",
+            holds=(f"POST {where}", f"GET {where}"),
             describe=f"SOAP {address.operation} at {where}",
         )
 
