@@ -1,6 +1,5 @@
 """Caller: the tour's clients. Each call puts its request and its reply, as they are on the wire, into the report."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
@@ -89,18 +88,20 @@ class Caller:
         self.report.sent(f"GET {path}  Accept: text/event-stream")
         events: list[Any] = []
         lines: list[str] = []
-        loop = asyncio.get_running_loop()
-        start = loop.time()
         url = f"http://{self._addresses.web}{path}"
+        self.report.start()
         async with self._http.get(url, headers={"Accept": "text/event-stream"}) as reply:
-            self.report.seconds = loop.time() - start
             event = ""
             async for raw in reply.content:
-                name, _, value = raw.decode().rstrip("\r\n").partition(": ")
+                line = raw.decode().rstrip("\r\n")
+                name, _, value = line.partition(": ")
+                if not line:
+                    event = ""
                 if name == "event":
                     event = value
                 elif name == "data":
-                    lines.append(f"+{loop.time() - start:.2f} s  {f'event: {event}  ' if event else ''}data: {value}")
+                    self.report.stop()
+                    lines.append(f"+{self.report.seconds:.2f} s  {f'event: {event}  ' if event else ''}data: {value}")
                     if event == "end":
                         break
                     events.append(json.loads(value))
@@ -118,9 +119,9 @@ class Caller:
             request_serializer=request_type.SerializeToString,
             response_deserializer=reply_type.FromString,
         )
-        start = asyncio.get_running_loop().time()
+        self.report.start()
         reply = await invoke(request, timeout=10)
-        self.report.seconds = asyncio.get_running_loop().time() - start
+        self.report.stop()
         self.report.replied("OK", text_format.MessageToString(reply).rstrip(), "protobuf")
         return reply
 
@@ -129,6 +130,7 @@ class Caller:
         self.report.sent(f"Kafka record to {topic}, key {key}", shown(value), "json")
         async with AIOKafkaProducer(bootstrap_servers=self._addresses.kafka) as producer:
             await producer.send_and_wait(topic, json.dumps(value).encode(), key.encode())
+            self.report.start()
 
     async def record(self, topic: str, offset: int | None = None) -> ConsumerRecord:
         """The record at this offset, or the oldest one, read back from the broker."""
@@ -144,11 +146,11 @@ class Caller:
 
     async def _exchange(self, method: str, path: str, data: str | None, headers: Mapping[str, str]) -> Answer:
         assert self._http is not None  # noqa: S101  entered
-        start = asyncio.get_running_loop().time()
+        self.report.start()
         url = f"http://{self._addresses.web}{path}"
         async with self._http.request(method, url, data=data, headers=headers) as reply:
             answer = Answer(reply.status, reply.content_type, await reply.read())
-        self.report.seconds = asyncio.get_running_loop().time() - start
+        self.report.stop()
         text, language = answer.body.decode(errors="replace"), "text"
         if answer.content_type.endswith("json"):
             text, language = shown(answer.json), "json"

@@ -1,5 +1,6 @@
 """Report: what one step of the tour saw, part by part, and what it found to be right."""
 
+import time
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -29,12 +30,19 @@ class UnexpectedError(Exception):
 
 
 class Report:
-    """seconds: how long the gateway took, of the step's last call."""
+    """seconds: from start() to stop(), which is how long the gateway took."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.checked: list[str] = []
         self.seconds = 0.0
+        self._started = 0.0
+
+    def start(self) -> None:
+        self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        self.seconds = time.perf_counter() - self._started
 
     def sent(self, label: str, text: str = "", language: str = "text") -> None:
         self.parts.append(Part(Kind.SENT, label, text, language))

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console, Group
@@ -177,6 +178,12 @@ def _port(address: str) -> str:
     return ":" + address.rpartition(":")[2]
 
 
+def _command() -> str:
+    """The gateway command, as it can be typed here."""
+    command = Path(sys.executable).with_name("gateway")
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
+
+
 def _commands(addresses: Addresses) -> list[tuple[str, str]]:
     web = f"http://{addresses.web}"
     json_type = "-H 'Content-Type: application/json'"
@@ -188,13 +195,13 @@ def _commands(addresses: Addresses) -> list[tuple[str, str]]:
         "<buyer><id>c-1</id></buyer><items><code>CUP</code><qty>1</qty></items></PlaceOrder></e:Body></e:Envelope>"
     )
     return [
-        ("REST to gRPC; and a failure of the service", f"curl {json_type} -d '{order}' {web}/orders"),
-        ("more than there is: problem+json", f"curl {json_type} -d '{short}' {web}/orders"),
+        ("REST to gRPC", f"curl {json_type} -d '{order}' {web}/orders"),
+        ("more than there is, as problem+json", f"curl {json_type} -d '{short}' {web}/orders"),
         ("a gRPC stream as server-sent events", f"curl -N -H 'Accept: text/event-stream' {web}/orders/A-1001/watch"),
         ("the same call from SOAP", f"curl -H 'Content-Type: text/xml' -d '{envelope}' {web}/soap/orders"),
         ("the contract that SOAP clients load", f"curl '{web}/soap/orders?wsdl'"),
         ("REST to Kafka, and on to SOAP", f"curl {json_type} -d '{event}' {web}/orders/A-1001/events"),
         ("gRPC to REST", f'grpcurl -plaintext -d \'{{"sku": "POT"}}\' {addresses.grpc} shop.stock.v1.Stock/GetStock'),
         ("how it is going", f"curl http://{addresses.admin}/metrics"),
-        ("what a route is compiled to", "gateway explain place-order-from-soap"),
+        ("what a route is compiled to", f"{_command()} explain place-order-from-soap"),
     ]

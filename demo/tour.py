@@ -175,6 +175,7 @@ class Tour:
         expect("the event of the step before came first", "PAID", earlier.value.get("status"))
         expect("its time, to the nanosecond", "2025-06-01T08:30:00.000000001Z", earlier.value.get("at"))
         received = await self._arrived(inbox, "RegisterEvent", "xml")
+        caller.report.stop()
         expect("order_id at the service", self._order_id, received.value.get("order_id"))
         expect("status at the service", "SHIPPED", received.value.get("status"))
         expect("at at the service", "2025-06-02T10:00:00Z", received.value.get("at"))
@@ -183,6 +184,7 @@ class Tour:
         caller, expect = self._caller, self._caller.report.expect
         await caller.publish("orders", self._order_id, {"status": "SHIPPED", "at": "yesterday"})
         record = await caller.record("orders.dead-letters")
+        caller.report.stop()
         headers = {name: value.decode() for name, value in record.headers}
         shown = "\n".join(f"{name}: {value}" for name, value in headers.items())
         caller.report.arrived(f"Kafka record in {record.topic}", f"{shown}\n{record.value.decode()}", "yaml")

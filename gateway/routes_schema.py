@@ -1,12 +1,14 @@
 """The JSON Schema of routes.yaml, derived from the adapters' own declarations."""
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway import registry
 from gateway.config import GatewaySection, RouteSection
+
+_VARIABLE: Final = {"type": "string", "pattern": r"\$\{", "description": "Filled in from the environment."}
 
 
 def routes_schema() -> dict[str, Any]:
@@ -55,6 +57,8 @@ def routes_schema() -> dict[str, Any]:
     route = named(RouteSection)
     route["properties"]["from"] = {"anyOf": sources, "description": "The inbound endpoint and address."}
     route["properties"]["to"] = {"anyOf": targets, "description": "The outbound endpoint and address."}
+    for schema in (*endpoints, *defs.values()):
+        _take_variables(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routes.yaml",
@@ -68,3 +72,14 @@ def routes_schema() -> dict[str, Any]:
         },
         "$defs": defs,
     }
+
+
+def _take_variables(schema: dict[str, Any]) -> None:
+    """${VAR} may stand for any value, also where its own text would not do: a number, a pattern, a choice."""
+    for name, option in schema.get("properties", {}).items():
+        if "anyOf" in option:
+            if not any(arm.get("type") == "string" and "pattern" not in arm for arm in option["anyOf"]):
+                option["anyOf"].append(_VARIABLE)
+        elif {"pattern", "enum"} & option.keys() or option.get("type") in ("boolean", "integer", "number"):
+            outer = {key: option.pop(key) for key in ("title", "description", "default") if key in option}
+            schema["properties"][name] = {"anyOf": [option, _VARIABLE], **outer}
