@@ -6,6 +6,7 @@ from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
+from gateway.duration import Duration
 from gateway.codecs.json import JsonFormat
 from gateway.net.address import split_host_port
 
@@ -130,11 +131,11 @@ class Source(port.Address):
     dead_letters: Topic | Literal[""] = Field(
         default="", description="The topic for records that can't be handled; {topic}.dead-letters where empty."
     )
-    backoff_seconds: float = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
-    max_backoff_seconds: float = Field(
+    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
+    max_backoff: Duration = Field(
         default=30.0, gt=0, le=3600, description="Longest wait before any try; it doubles up to here, with jitter."
     )
-    session_timeout_seconds: float = Field(
+    session_timeout: Duration = Field(
         default=10.0,
         ge=6,
         le=300,
@@ -146,8 +147,8 @@ class Source(port.Address):
         for topic in self.topic:
             if self.dead_letter_topic(topic) in self.topic:
                 raise ValueError(f"dead_letters would put what can't be handled back into {topic}")
-        if self.max_backoff_seconds < self.backoff_seconds:
-            raise ValueError("max_backoff_seconds is less than backoff_seconds")
+        if self.max_backoff < self.backoff:
+            raise ValueError("max_backoff is less than backoff")
         return self
 
     def dead_letter_topic(self, topic: str) -> str:
