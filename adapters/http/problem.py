@@ -1,12 +1,13 @@
 """Failures as problem+json and back (RFC 9457)."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import msgspec
 
 from adapters.http.status import TO_WIRE, code_of
-from gateway.net.http_server import HttpReply, PayloadTooLarge
+from gateway.net.http_server import ENCODINGS, HttpReply, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 from gateway.net.problem_json import PROBLEM_JSON, problem_json, title
 from gateway.status import Code, Detail, Failure
 
@@ -24,6 +25,10 @@ def status_of(failure: Failure) -> int:
     match failure:
         case PayloadTooLarge():
             return 413
+        case RequestTimeout():
+            return 408
+        case UnsupportedEncoding():
+            return 415
         case UnsupportedMediaType():
             return 415
         case _:
@@ -44,7 +49,9 @@ def body_of(failure: Failure) -> bytes:
 def reply_of(failure: Failure) -> HttpReply:
     headers = [("Content-Type", PROBLEM_JSON)]
     if failure.retry_after is not None:
-        headers.append(("Retry-After", str(max(1, round(failure.retry_after)))))
+        headers.append(("Retry-After", str(max(1, ceil(failure.retry_after)))))
+    if isinstance(failure, UnsupportedEncoding):
+        headers.append(("Accept-Encoding", ", ".join(ENCODINGS)))
     return HttpReply(status_of(failure), headers, body_of(failure))
 
 

@@ -3,21 +3,39 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from aiohttp import hdrs, web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import compression_utils, hdrs, web, web_response
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.net.address import split_host_port
 from gateway.net.http_router import HttpRouter, PathTemplate
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
 from gateway.status import Code, Failure, invalid
 
-HEADER_BYTES: Final = 32 * 1024  # for one header line; there may be HEADERS of them
+HEADER_BYTES: Final = 32 * 1024  # of all headers together, the request line included
 HEADERS: Final = 100
+HEADER_SECONDS: Final = 10.0  # from the first byte of a request, or from the connection's start, to its last header
+STALL_SECONDS: Final = 10.0  # how long a body may not move
 IDLE_SECONDS: Final = 3600.0
+LINGER_SECONDS: Final = 2.0  # how long what is left of a refused body is read, so that the caller sees the refusal
+CONNECTIONS: Final = 10_000
 STOP_SECONDS: Final = 0.1  # aiohttp waits for ever on 0
+
+ENCODINGS: Final = (
+    "gzip",
+    "deflate",
+    *(("br",) if compression_utils.HAS_BROTLI else ()),
+    *(("zstd",) if compression_utils.HAS_ZSTD else ()),
+)
+"""Content codings of request bodies that are read."""
+
+# The engine has no switch for this header, and a stranger need not know the engine's version.
+web_response.SERVER_SOFTWARE = "protocol-gateway"  # type: ignore[attr-defined]
 
 log = logging.getLogger("gateway.http")
 
@@ -27,6 +45,21 @@ class PayloadTooLarge(Failure):
 
     def __init__(self, limit: int) -> None:
         super().__init__(Code.INVALID_ARGUMENT, f"the message is larger than the limit of {limit} bytes", sent=False)
+
+
+class UnsupportedEncoding(Failure):
+    """A body in a content coding that is not read; HTTP has a status of its own for it (415 with Accept-Encoding)."""
+
+    def __init__(self, encoding: str) -> None:
+        text = f"content encoding {encoding} is not read here, {' and '.join(ENCODINGS)} are"
+        super().__init__(Code.INVALID_ARGUMENT, text, sent=False)
+
+
+class RequestTimeout(Failure):
+    """A body that did not move for STALL_SECONDS (408). Its connection is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.DEADLINE_EXCEEDED, f"the body did not move for {STALL_SECONDS:g} seconds", sent=False)
 
 
 class HttpRequest:
@@ -57,30 +90,67 @@ class HttpRequest:
         return self.headers.get("host", "")
 
     async def body(self, limit: int) -> bytes:
-        """The whole body, inflated. Raises PayloadTooLarge once it is over the limit, in bytes."""
+        """The whole body, inflated. limit: in bytes.
+
+        Raises PayloadTooLarge once it is over the limit, UnsupportedEncoding, RequestTimeout, and
+        Failure(INVALID_ARGUMENT) for a broken one.
+        """
         request = self._request
+        if not request.body_exists:
+            return b""
         length = request.content_length
         if length is not None and length > limit:
             raise PayloadTooLarge(limit)
-        if not request.body_exists:
-            return b""
+        if hdrs.CONTENT_ENCODING in self.headers:
+            _check_encoding(self.headers[hdrs.CONTENT_ENCODING])
+        content = request.content
         data = b""
         try:
-            async for chunk in request.content.iter_any():
-                data = data + chunk if data else chunk
-                if len(data) > limit:
-                    raise PayloadTooLarge(limit)
+            if content.is_eof():
+                data = content.read_nowait()
+            else:
+                await self._continue()
+                # A timer only where there is something to wait for.
+                while not content.at_eof():
+                    async with asyncio.timeout(STALL_SECONDS):
+                        chunk = await content.readany()
+                    data = data + chunk if data else chunk
+                    if len(data) > limit:
+                        break
+        except TimeoutError:
+            raise RequestTimeout from None
         except (web.RequestPayloadError, ValueError) as error:
-            raise invalid(f"the request body is broken: {_first_line(str(error))}") from error
+            raise _broken(error) from error
+        if len(data) > limit:
+            raise PayloadTooLarge(limit)
         return data
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, inflated."""
+        """The body as it arrives, inflated; it may rest as long as it likes. Raises as body(), without a limit."""
+        if hdrs.CONTENT_ENCODING in self.headers:
+            _check_encoding(self.headers[hdrs.CONTENT_ENCODING])
+        await self._continue()
         try:
             async for chunk in self._request.content.iter_any():
                 yield chunk
         except (web.RequestPayloadError, ValueError) as error:
-            raise invalid(f"the request body is broken: {_first_line(str(error))}") from error
+            raise _broken(error) from error
+
+    async def _continue(self) -> None:
+        """Tell a caller that waits for it to send the body (RFC 9110, 10.1.1)."""
+        request = self._request
+        if self.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and not request.content.total_raw_bytes:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+
+
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in (*ENCODINGS, "identity", ""):
+        raise UnsupportedEncoding(encoding[:40])
+
+
+def _broken(error: Exception) -> Failure:
+    return invalid(f"the request body is broken: {_reason(str(error))}")
 
 
 class HttpReply(msgspec.Struct):
@@ -136,6 +206,7 @@ class HttpServer:
                 max_line_size=HEADER_BYTES,
                 max_field_size=HEADER_BYTES,
                 max_headers=HEADERS,
+                lingering_time=LINGER_SECONDS,
             )
             # What is still running at stop() had its time in drain().
             runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=STOP_SECONDS)
@@ -174,6 +245,10 @@ class HttpServer:
                 handler, captures, allowed = self._router.find(request.method, path)
             except ValueError:
                 return _problem(400, Code.INVALID_ARGUMENT, "the path is not valid UTF-8")
+            if handler is None and path.startswith("http://"):
+                # The absolute form, which proxies are sent, must be accepted too (RFC 9112, 3.2.2).
+                exchange.path = path = "/" + path.removeprefix("http://").partition("/")[2]
+                handler, captures, allowed = self._router.find(request.method, path)
             if handler is None:
                 return _not_found(request.method, path, allowed)
             if captures is not None:
@@ -182,7 +257,11 @@ class HttpServer:
             body = reply.body
             if isinstance(body, bytes):
                 response = web.Response(status=reply.status, headers=reply.headers, body=body)
-                if self._draining:
+                if reply.status >= 400 and not request.content.is_eof():
+                    response.force_close()  # the rest of the body is not worth reading
+                    if reply.status == HTTPStatus.REQUEST_TIMEOUT:
+                        await _hang_up(request, response)
+                elif self._draining:
                     response.force_close()
                 return response
             return await _stream(request, reply, body)
@@ -192,7 +271,18 @@ class HttpServer:
                 self._idle.set()
 
 
+async def _hang_up(request: web.BaseRequest, response: web.Response) -> None:
+    """Send the response and close, without waiting for the rest of the request."""
+    await response.prepare(request)
+    await response.write_eof()
+    if request.transport is not None:
+        request.transport.close()
+
+
 async def _stream(request: web.BaseRequest, reply: HttpReply, body: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    if request.method == hdrs.METH_HEAD:
+        await body.aclose()
+        return web.Response(status=reply.status, headers=reply.headers)
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     try:
         # Headers go out at once: the caller learns that the call was taken before the first message is there.
@@ -214,10 +304,16 @@ async def _stream(request: web.BaseRequest, reply: HttpReply, body: AsyncGenerat
 
 
 def _not_found(method: str, path: str, allowed: Sequence[str]) -> web.Response:
-    if not allowed:
-        return _problem(404, Code.NOT_FOUND, f"nothing is served at {path}")
-    response = _problem(405, Code.UNIMPLEMENTED, f"{method} is not served at {path}; {', '.join(allowed)} is")
-    response.headers[hdrs.ALLOW] = ", ".join(allowed)
+    if not allowed and not (method == hdrs.METH_OPTIONS and path == "*"):
+        return _problem(404, Code.NOT_FOUND, f"nothing is served at {path[:200]}")
+    methods = dict.fromkeys(allowed)
+    if hdrs.METH_GET in methods:
+        methods[hdrs.METH_HEAD] = None
+    allow = ", ".join([*methods, hdrs.METH_OPTIONS])
+    if method == hdrs.METH_OPTIONS:
+        return web.Response(status=204, headers={hdrs.ALLOW: allow})
+    response = _problem(405, Code.UNIMPLEMENTED, f"{method} is not served at {path[:200]}; {', '.join(methods)} is")
+    response.headers[hdrs.ALLOW] = allow
     return response
 
 
@@ -238,7 +334,68 @@ class _Engine(web.Server):
 class _Connection(RequestHandler):
     """aiohttp's own errors (malformed HTTP, a bug in a handler) as problem+json, without a traceback for the former."""
 
-    __slots__ = ()
+    __slots__ = ("_head_bytes", "_head_timer")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
+            self.force_close()
+        else:
+            self._head_timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        size = len(data)
+        if self._waiter is not None and not self._waiter.done() and size:
+            # A part of a request's head.
+            self._head_bytes += size
+            if self._head_bytes > HEADER_BYTES:
+                self._refuse(LineTooLong(b"", HEADER_BYTES))
+            elif self._head_timer is None:
+                self._head_timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._late)
+            return
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if self._head_bytes + size > HEADER_BYTES and self._messages:
+            self._refuse_large_heads()
+        self._head_bytes = 0
+
+    def _refuse_large_heads(self) -> None:
+        """What came in one piece with its body, or with other requests, is measured head by head."""
+        for index, (message, _) in enumerate(self._messages):
+            if not isinstance(message, _ErrInfo):
+                size = sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
+                if size + len(message.path) > HEADER_BYTES:
+                    error = LineTooLong(b"", HEADER_BYTES)
+                    self._messages[index] = (_ErrInfo(431, error, error.message), EMPTY_PAYLOAD)
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._head_bytes:
+            self._refuse(TimeoutError())
+        else:
+            self.force_close()
+
+    def _refuse(self, error: Exception) -> None:
+        """Answer the request whose head is not whole, and close."""
+        self._messages.append((_ErrInfo(400, error, str(error)), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # A body that can't be read has been answered; aiohttp meets its error once more when it looks for the rest.
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self,
@@ -253,9 +410,31 @@ class _Connection(RequestHandler):
             log.error("unhandled error in a request from %s", request.remote, exc_info=exc)
             response = _problem(status, Code.INTERNAL, "internal error")
         else:
-            response = _problem(status, Code.INVALID_ARGUMENT, f"malformed HTTP: {_first_line(message)}")
+            response = _malformed(exc, message or "")
         response.force_close()
         return response
+
+
+def _malformed(error: BaseException | None, message: str) -> web.Response:
+    match error:
+        case LineTooLong():
+            return _problem(431, Code.INVALID_ARGUMENT, f"the headers are longer than {HEADER_BYTES} bytes")
+        case TimeoutError():
+            text = f"the headers were not there within {HEADER_SECONDS:g} seconds"
+            return _problem(408, Code.DEADLINE_EXCEEDED, text)
+        case ContentEncodingError():
+            text = f"the content encoding is not read here, {' and '.join(ENCODINGS)} are"
+            response = _problem(415, Code.INVALID_ARGUMENT, text)
+            response.headers[hdrs.ACCEPT_ENCODING] = ", ".join(ENCODINGS)
+            return response
+    if "Too many headers" in message:
+        return _problem(431, Code.INVALID_ARGUMENT, f"there are more than {HEADERS} headers")
+    return _problem(400, Code.INVALID_ARGUMENT, f"malformed HTTP: {_first_line(message)}")
+
+
+def _reason(text: str) -> str:
+    """The last line of what aiohttp says, which is the reason."""
+    return text.strip().splitlines()[-1].strip() if text.strip() else "it ends too early"
 
 
 def _first_line(text: str | None) -> str:

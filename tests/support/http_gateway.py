@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +70,19 @@ class Gateway:
             return response.status, response.headers, parsed
 
     async def raw(self, data: bytes, *, until: bytes = b"", seconds: float = 5) -> bytes:
-        """Send bytes on a new connection; what comes back until the server closes, or until these bytes came."""
+        """Send bytes on a new connection; what comes back until the server closes, these bytes came,
+        or the time is up."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(data)
             received = b""
-            async with asyncio.timeout(seconds):
-                while not (until and until in received):
-                    chunk = await reader.read(65536)
-                    if not chunk:
-                        break
-                    received += chunk
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(seconds):
+                    while not (until and until in received):
+                        chunk = await reader.read(65536)
+                        if not chunk:
+                            break
+                        received += chunk
             return received
         finally:
             writer.close()
