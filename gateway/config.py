@@ -1,42 +1,20 @@
 """routes.yaml as typed configuration. Sections of protocols are the adapters' own models."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway import registry
 from gateway.bridge import Replies, Requests
 from gateway.document import Document
+from gateway.duration import Duration
 from gateway.port import Address, Endpoint, Side
 from gateway.problem import ConfigError, Problem
 from gateway.rules import Rule
 from gateway.status import Code
-
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(value: Any) -> Any:
-    """Seconds of "500ms", "2s", "1m", "1h". Raises ValueError."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a duration such as 500ms, 2s or 1m")
-        return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"give a unit, as {value}s")  # noqa: TRY004  pydantic reports ValueError
-    return value
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(seconds),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h)$", "examples": ["500ms", "2s"]}),
-]
 
 
 class _Section(BaseModel):

@@ -6,8 +6,8 @@ from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
-from gateway.duration import Duration
 from gateway.codecs.json import JsonFormat
+from gateway.duration import Duration
 from gateway.net.address import split_host_port
 
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}

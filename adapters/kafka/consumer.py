@@ -97,7 +97,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group waits for this, for its session timeout at most."""
         leaving = [self._partitions[where] for where in revoked if where in self._partitions]
-        grace = self.source.session_timeout_seconds / 2
+        grace = self.source.session_timeout / 2
         await asyncio.gather(*(partition.release(grace) for partition in leaving))
         await self._commit()
         for partition in leaving:
@@ -125,8 +125,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 auto_offset_reset=source.start,
                 isolation_level="read_committed",
                 max_partition_fetch_bytes=self._endpoint.max_message_bytes,
-                session_timeout_ms=int(source.session_timeout_seconds * 1000),
-                heartbeat_interval_ms=int(source.session_timeout_seconds * 1000 / 3),
+                session_timeout_ms=int(source.session_timeout * 1000),
+                heartbeat_interval_ms=int(source.session_timeout * 1000 / 3),
                 # A partition whose window is full is not polled, and that is no reason to lose it: the heartbeat tells
                 # that the process lives.
                 max_poll_interval_ms=NEVER_MILLISECONDS,

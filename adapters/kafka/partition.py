@@ -148,9 +148,9 @@ class Partition:
 
     async def _pause(self, attempt: int, least: float | None) -> None:
         source = self._source
-        seconds = backoff(attempt, source.backoff_seconds, source.max_backoff_seconds)
+        seconds = backoff(attempt, source.backoff, source.max_backoff)
         if least is not None:
-            seconds = max(seconds, min(least, source.max_backoff_seconds))
+            seconds = max(seconds, min(least, source.max_backoff))
         await asyncio.wait((self._ending,), timeout=seconds)
 
     async def _deliver(self, record: ConsumerRecord) -> Failure | None:

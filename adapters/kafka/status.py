@@ -12,6 +12,8 @@ TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code i
 
 _UNREACHABLE: Final = "the Kafka brokers can't be reached"
 _BUSY: Final = "the Kafka brokers can't take the message now"
+# What the brokers refuse the gateway itself is no fault of the caller or of its message: an operator mends it, and the
+# message is worth another try.
 _FORBIDDEN: Final = "the gateway may not do this at the Kafka brokers"
 _LOGIN: Final = "the Kafka brokers refuse the gateway's login"
 _TOO_LARGE: Final = "the message is larger than the Kafka brokers take"
@@ -25,14 +27,14 @@ FROM_WIRE: Final[Mapping[type[Exception], tuple[Code, str]]] = {
     errors.PolicyViolationError: (Code.INVALID_ARGUMENT, "the message is against the Kafka brokers' policy"),
     errors.InvalidTopicError: (Code.NOT_FOUND, "the topic's name is not valid"),
     errors.UnknownTopicOrPartitionError: (Code.NOT_FOUND, "the topic does not exist"),
-    errors.TopicAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
-    errors.GroupAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
-    errors.ClusterAuthorizationFailedError: (Code.PERMISSION_DENIED, _FORBIDDEN),
-    errors.AuthenticationFailedError: (Code.UNAUTHENTICATED, _LOGIN),
-    errors.AuthenticationMethodNotSupported: (Code.UNAUTHENTICATED, _LOGIN),
-    errors.SaslAuthenticationFailed: (Code.UNAUTHENTICATED, _LOGIN),
-    errors.UnsupportedSaslMechanismError: (Code.UNAUTHENTICATED, _LOGIN),
-    errors.IllegalSaslStateError: (Code.UNAUTHENTICATED, _LOGIN),
+    errors.TopicAuthorizationFailedError: (Code.UNAVAILABLE, _FORBIDDEN),
+    errors.GroupAuthorizationFailedError: (Code.UNAVAILABLE, _FORBIDDEN),
+    errors.ClusterAuthorizationFailedError: (Code.UNAVAILABLE, _FORBIDDEN),
+    errors.AuthenticationFailedError: (Code.UNAVAILABLE, _LOGIN),
+    errors.AuthenticationMethodNotSupported: (Code.UNAVAILABLE, _LOGIN),
+    errors.SaslAuthenticationFailed: (Code.UNAVAILABLE, _LOGIN),
+    errors.UnsupportedSaslMechanismError: (Code.UNAVAILABLE, _LOGIN),
+    errors.IllegalSaslStateError: (Code.UNAVAILABLE, _LOGIN),
     errors.QuotaViolationError: (Code.RESOURCE_EXHAUSTED, _BUSY),
     errors.NotEnoughReplicasError: (Code.UNAVAILABLE, _BUSY),
     errors.NotEnoughReplicasAfterAppendError: (Code.UNAVAILABLE, _BUSY),

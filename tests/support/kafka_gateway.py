@@ -67,7 +67,7 @@ def endpoint(bootstrap: str, **settings: Any) -> Endpoint:
 
 def source(topic: str, **settings: Any) -> Source:
     """A source that redelivers fast and, should its consumer die, is given up fast."""
-    defaults = {"session_timeout_seconds": SESSION_SECONDS, "backoff_seconds": 0.01, "max_backoff_seconds": 0.05}
+    defaults = {"session_timeout": f"{SESSION_SECONDS:g}s", "backoff": "10ms", "max_backoff": "50ms"}
     return Source.model_validate({"topic": topic, **defaults, **settings})
 
 

@@ -51,7 +51,7 @@ def test_endpoints_that_are_refused(given: dict[str, Any], complaint: str) -> No
         ({"topic": "t", "start": "yesterday"}, "earliest"),
         ({"topic": "t", "dead_letters": "t"}, "back into t"),
         ({"topic": ["t", "t.dead-letters"]}, "back into t"),
-        ({"topic": "t", "backoff_seconds": 2, "max_backoff_seconds": 1}, "less than backoff_seconds"),
+        ({"topic": "t", "backoff": "2s", "max_backoff": "1s"}, "less than backoff"),
         ({"topic": "t", "max_in_flight": 0}, "greater than or equal to 1"),
     ],
 )
