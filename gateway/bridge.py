@@ -102,11 +102,13 @@ class Bridge:
         self._reply = reply
         self._gather_request = gather_request
         self._gather_reply = gather_reply
+        # Whether all that the caller sends becomes one call with one message.
+        self._alone = outbound.requests is Count.ONE and requests is not Requests.EACH
 
     async def call(self, request: Message, context: Context) -> Message:
         """For a caller with one request and at most one reply."""
         async with aclosing(self._answers(request, None, context)) as answers:
-            return await self._reduce(answers)
+            return await self._reduce(answers, sent=True)
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
@@ -116,10 +118,13 @@ class Bridge:
                 async for answer in answers:
                     yield self._reply(answer)
             else:
-                yield await self._reduce(answers)
+                yield await self._reduce(answers, sent=self._alone)
 
-    async def _reduce(self, answers: AsyncIterator[Message]) -> Message:
-        """The upstream's replies as the caller's one, or none."""
+    async def _reduce(self, answers: AsyncIterator[Message], *, sent: bool) -> Message:
+        """The upstream's replies as the caller's one, or none.
+
+        sent: nothing that the caller sent is still to go out when the first reply comes.
+        """
         if self._inbound.replies is Count.NONE:
             async for _ in answers:
                 pass  # the end of the stream tells whether the call succeeded
@@ -128,8 +133,9 @@ class Bridge:
             return self._gather_reply(await _gather(answers), Message(None))
         chosen: Message | None = None
         async for answer in answers:
-            chosen = answer
-            if self._replies is Replies.FIRST:
+            if self._replies is not Replies.FIRST or chosen is None:
+                chosen = answer
+            if self._replies is Replies.FIRST and sent:
                 break
         if chosen is None:
             if self._requests is Requests.EACH and self._outbound.replies is Count.NONE:
@@ -153,10 +159,17 @@ class Bridge:
                     yield answer
             return
         if self._outbound.requests is Count.MANY:
-            calls = self._invoke(request, self._translated(more), context)
-            async with aclosing(calls):
-                async for answer in calls:
-                    yield answer
+            requests = _Translated(more, self._request)
+            calls = self._invoke(request, requests, context)
+            try:
+                async with aclosing(calls):
+                    async for answer in calls:
+                        yield answer
+            except Failure:
+                if requests.failure is not None:
+                    # To the upstream's client this is a connection that broke; the caller must hear what it did.
+                    raise requests.failure from None
+                raise
             return
         async for message in self._reduced(request, more):
             calls = self._invoke(message, None, context)
@@ -185,10 +198,6 @@ class Bridge:
                 async for message in more:
                     yield self._request(_headed(message, head))
 
-    async def _translated(self, more: AsyncIterator[Message]) -> AsyncIterator[Message]:
-        async for message in more:
-            yield self._request(message)
-
     async def _invoke(
         self, message: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
@@ -199,6 +208,28 @@ class Bridge:
         async with aclosing(stream):
             async for answer in stream:
                 yield answer
+
+
+class _Translated:
+    """The caller's requests as the upstream takes them.
+
+    failure: what ended them before their end.
+    """
+
+    def __init__(self, more: AsyncIterator[Message], request: Step) -> None:
+        self._more = more
+        self._request = request
+        self.failure: Failure | None = None
+
+    def __aiter__(self) -> "_Translated":
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return self._request(await anext(self._more))
+        except Failure as failure:
+            self.failure = failure
+            raise
 
 
 def _headed(message: Message, head: Message) -> Message:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +21,8 @@ from gateway.schema.values import struct_of
 from gateway.status import Code, Detail, Failure
 
 log = logging.getLogger("gateway.route")
+
+_CONVERTERS: Final = 256
 
 
 class FailureTranslator:
@@ -42,7 +44,9 @@ class FailureTranslator:
             code = self._codes.get(failure_convention(detail.name), code)
             convert = self._converters.get(detail.name)
             if convert is None:
-                convert = self._converters[detail.name] = self._compile(detail.name)
+                convert = self._compile(detail.name)
+                if len(self._converters) < _CONVERTERS:  # the peer chooses the names
+                    self._converters[detail.name] = convert
             try:
                 details.append(convert(detail.value))
             except Failure as misfit:

@@ -42,7 +42,7 @@ class Runtime:
         self._access = AccessLog() if config.gateway.access_log else None
         plan = await compile_plan(config, self._network, self._metrics, self._access)
         await self._apply(plan)
-        if config.gateway.admin:
+        if config.gateway.admin.enabled:
             self._admin = AdminServer(config.gateway.admin.listen, self, self._metrics)
             await self._admin.start()
         if plan.pending:

@@ -175,9 +175,10 @@ def _ranged(kind: Kind) -> Callable[[Any], int]:
 
 
 def _finite(value: Decimal) -> Decimal:
-    if not value.is_finite():
-        raise _Misfit
-    return value
+    try:
+        return text.check_decimal(value)
+    except ValueError:
+        raise _Misfit from None
 
 
 _MAX_FLOAT32: Final = 3.4028235677973366e38  # the least double that rounds to infinity as a single
@@ -495,7 +496,7 @@ def _read_scalar(kind: Kind, value: Any, path: str) -> Any:
             if kind in FLOATS:
                 return _checked(kind, text.parse_float(str(value)))
             if kind is Kind.DECIMAL:
-                return Decimal(value)
+                return text.check_decimal(Decimal(value))
     except ValueError as error:
         raise invalid(str(error), path) from None
     raise _expected(_NAMES.get(kind, "a whole number"), value, path)

@@ -22,7 +22,7 @@ _MAX_TIMESTAMP: Final = (date.max.toordinal() - _EPOCH + 1) * 86_400 * SECOND - 
 DIGITS: Final = 4096  # int() is quadratic in the digits, so text longer than this is refused
 
 _FLOAT32: Final = struct.Struct("<f")
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,%d}" % DIGITS)
+_INTEGER: Final = re.compile(rf"[+-]?[0-9]{{1,{DIGITS}}}")
 _DATE: Final = re.compile(r"-?[0-9]{4,9}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(Z|[+-][0-9]{2}:[0-9]{2})?")
 _TIME: Final = re.compile(
     r"(([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)|24:00:00)(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -115,8 +115,16 @@ def parse_decimal(text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"{_shown(text)} is not a decimal number") from None
+    return check_decimal(value)
+
+
+def check_decimal(value: Decimal) -> Decimal:
+    """The value itself. Raises ValueError for what is not finite, or has more digits than DIGITS when written out."""
     if not value.is_finite():
-        raise ValueError(f"{_shown(text)} is not a decimal number")
+        raise ValueError(f"{value} is not a decimal number")
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > DIGITS or value.adjusted() > DIGITS:
+        raise ValueError(f"{_shown(str(value))} has too many digits")
     return value
 
 

@@ -156,9 +156,12 @@ def attribute(name: str) -> str:
 
 
 class Record:
-    """Named fields. Built empty and then filled, so that recursive types close over themselves."""
+    """Named fields. Built empty and then filled, so that recursive types close over themselves.
 
-    __slots__ = ("choices", "doc", "fields", "name", "wire")
+    structs: gateway.schema.values keeps here what it makes of the record, so that both go together.
+    """
+
+    __slots__ = ("choices", "doc", "fields", "name", "structs", "wire")
 
     def __init__(
         self,
@@ -174,6 +177,7 @@ class Record:
         self.choices: tuple[Choice, ...] = tuple(choices)
         self.doc = doc
         self.wire = wire
+        self.structs: dict[bool, Any] = {}
 
     def __str__(self) -> str:
         return self.name

@@ -53,18 +53,15 @@ _SCALARS: Final[dict[Kind, Any]] = {
     Kind.ANY: Any,
 }
 
-# Keyed by identity; the record is kept so that its id stays its own.
-_structs: dict[tuple[int, bool], tuple[Record, type[msgspec.Struct]]] = {}
-
 
 def struct_of(record: Record, *, closed: bool = True) -> type[msgspec.Struct]:
     """The msgspec.Struct class that holds the record's plain values; made once per record.
 
     closed: whether decoding JSON refuses unknown members; both variants have the same attributes.
     """
-    known = _structs.get((id(record), closed))
+    known: type[msgspec.Struct] | None = record.structs.get(closed)
     if known is not None:
-        return known[1]
+        return known
     references: dict[str, Record] = {}
 
     def forward(referred: Record) -> str:
@@ -81,7 +78,7 @@ def struct_of(record: Record, *, closed: bool = True) -> type[msgspec.Struct]:
         omit_defaults=True,
         forbid_unknown_fields=closed,
     )
-    _structs[id(record), closed] = (record, cls)
+    record.structs[closed] = cls
     # msgspec resolves a member's string annotation, a forward reference, among the class's own attributes.
     for name, referred in references.items():
         setattr(cls, name, struct_of(referred, closed=closed))
