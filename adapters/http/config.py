@@ -96,6 +96,22 @@ class HttpSource(_HttpAddress):
         description="Path template as in google.api.http: {name} captures a segment, {name=**} several. What it "
         "captures, and the query, fill the request's fields of the same name.",
     )
+    requests: Literal["one", "many"] | None = Field(
+        default=None,
+        description="many: the body is a stream of NDJSON messages or a JSON array. Where absent, as the upstream takes "
+        "it. An operation says it itself.",
+    )
+    replies: Literal["one", "many"] | None = Field(
+        default=None,
+        description="many: the reply is a stream: NDJSON, server-sent events or a JSON array, as the caller accepts. "
+        "Where absent, as the upstream gives it. An operation says it itself.",
+    )
+
+    @model_validator(mode="after")
+    def _body(self) -> Self:
+        if self.requests == "many" and self.method in BODYLESS:
+            raise ValueError(f"{self.method} has no body to stream requests in")
+        return self
 
 
 class HttpTarget(_HttpAddress):

@@ -1,20 +1,21 @@
 """HTTP requests as calls of routes."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
 from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from adapters.http.problem import UnsupportedMediaType, body_of, reply_of
-from adapters.http.wire import JSON, NDJSON, SSE, LineReader, array_items, sse
+from adapters.http.wire import JSON, NDJSON, SSE, LineReader, array_items, one_line, sse
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Context, Header, Message
 from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute
+from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute, PayloadTooLarge
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError, Service
@@ -25,6 +26,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 FIRST_REPLY_SECONDS: Final = 0.2
 """How long a stream's first reply, or its failure, may hold back the status line."""
 
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
 
 
@@ -49,11 +51,8 @@ class HttpInbound:
         if wire.operation is not None:
             return self._operation(wire, wire.operation)
         bodyless = wire.method in BODYLESS
-        patterns = {Pattern.REQUEST_REPLY, Pattern.SERVER_STREAM}
-        if not bodyless:
-            patterns |= {Pattern.CLIENT_STREAM, Pattern.BIDI}
         return Contract(
-            patterns=frozenset(patterns),
+            patterns=_patterns(address, bodyless),
             format=FormFormat() if bodyless else self._json,
             reply_format=self._json,
             unknown=Unknown(self._endpoint.unknown_fields),
@@ -213,8 +212,22 @@ def _whole_call(request: HttpRequest, body: bytes) -> HttpCall:
     return HttpCall(request.params, request.query, request.headers, body)
 
 
+def _patterns(address: HttpSource, bodyless: bool) -> frozenset[Pattern]:
+    """All that the address leaves open."""
+    patterns = {Pattern.REQUEST_REPLY, Pattern.SERVER_STREAM}
+    if not bodyless:
+        patterns |= {Pattern.CLIENT_STREAM, Pattern.BIDI}
+    return frozenset(
+        pattern
+        for pattern in patterns
+        if address.requests in (None, pattern.requests.value) and address.replies in (None, pattern.replies.value)
+    )
+
+
 def _context(request: HttpRequest) -> Context:
-    return Context(peer=request.peer, trace=request.headers.get("traceparent", ""))
+    trace = request.headers.get("traceparent", "")
+    # What is no traceparent would be passed on to all that believe it is one.
+    return Context(peer=request.peer, trace=trace if not trace or _TRACEPARENT.fullmatch(trace) else "")
 
 
 def _headers(request: HttpRequest, wanted: Sequence[str]) -> list[Header]:
@@ -248,7 +261,7 @@ async def _requests(
         for item in array_items(await request.body(limit)):
             yield Message(wrap(request, item) if wrap else item)
         return
-    lines = LineReader(limit)
+    lines = LineReader(limit, lambda: PayloadTooLarge(limit))
     async for chunk in request.chunks():
         for line in lines.feed(chunk):
             yield Message(wrap(request, line) if wrap else line)
@@ -296,7 +309,7 @@ class _Ndjson:
     cut = True
 
     def message(self, body: bytes) -> bytes:
-        return body + b"\n"
+        return one_line(body) + b"\n"
 
     def end(self) -> bytes:
         return b""
