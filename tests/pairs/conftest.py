@@ -1,0 +1,84 @@
+"""The pairs that the tests of this folder run on, and the matrix of their results."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from support.matrix import Matrix
+from support.pairs import Pair, PairKey, RunningPair, cases
+
+from gateway import registry
+
+_MATRIX = pytest.StashKey[Matrix]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_MATRIX] = Matrix()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`pair` alone: every pair; with `case`: every legal way in which its patterns meet."""
+    if "pair" not in metafunc.fixturenames:
+        return
+    # One broker of each kind is enough to prove the code; the matrix tells of all that can run.
+    keys = PairKey.all(registry.protocols(), every_variant=bool(metafunc.config.getoption("--matrix")))
+    if "case" not in metafunc.fixturenames:
+        metafunc.parametrize("pair", keys, ids=str, indirect=True)
+        return
+    metafunc.parametrize(
+        ("pair", "case"),
+        [
+            pytest.param(key, case, id=f"{key}-{case.id}")
+            for key in keys
+            for case in cases(key.source, key.target)
+            if not case.refusal
+        ],
+        indirect=["pair"],
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one pair stand together, for a pair is started once."""
+    places = [number for number, item in enumerate(items) if _key(item) is not None]
+    for number, item in zip(places, sorted((items[n] for n in places), key=lambda item: str(_key(item))), strict=True):
+        items[number] = item
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _key(item: pytest.Item) -> PairKey | None:
+    key = _params(item).get("pair")
+    return key if isinstance(key, PairKey) else None
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPair]:
+    running = RunningPair(tmp_path_factory)
+    yield running
+    await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pair(request: pytest.FixtureRequest, running_pair: RunningPair) -> Pair:
+    found = await running_pair.get(request.param)
+    found.backend.record.clear()
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    key = _key(item)
+    if key is not None:
+        item.config.stash[_MATRIX].add(key, _params(item).get("case"), report)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file = session.config.getoption("--matrix")
+    if file and not session.config.option.collectonly:
+        Path(file).write_text(session.config.stash[_MATRIX].text())
