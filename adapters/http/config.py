@@ -98,8 +98,8 @@ class HttpSource(_HttpAddress):
     )
     requests: Literal["one", "many"] | None = Field(
         default=None,
-        description="many: the body is a stream of NDJSON messages or a JSON array. Where absent, as the upstream takes "
-        "it. An operation says it itself.",
+        description="many: the body is a stream of NDJSON messages or a JSON array. Where absent, as the upstream "
+        "takes it. An operation says it itself.",
     )
     replies: Literal["one", "many"] | None = Field(
         default=None,

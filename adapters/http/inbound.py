@@ -279,13 +279,19 @@ async def _replies(request: HttpRequest, replies: AsyncGenerator[Message, None])
     except BaseException:
         await _abandon(first, replies)
         raise
-    accept = request.headers.get("accept", "")
+    headers, framing = _framing(request.headers.get("accept", ""))
+    body = _framed(first, replies, framing)
+    # Started, its aclose() lets go of the upstream, however early the caller leaves.
+    await anext(body)
+    return HttpReply(200, headers, body)
+
+
+def _framing(accept: str) -> "tuple[Sequence[tuple[str, str]], _Sse | _Ndjson | _Array]":
     if SSE in accept:
-        headers = [("Content-Type", SSE), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
-        return HttpReply(200, headers, _framed(first, replies, _Sse()))
-    if NDJSON in accept or "application/jsonl" in accept or "application/ndjson" in accept:
-        return HttpReply(200, [("Content-Type", NDJSON)], _framed(first, replies, _Ndjson()))
-    return HttpReply(200, _JSON_HEADERS, _framed(first, replies, _Array()))
+        return (("Content-Type", SSE), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")), _Sse()
+    if any(media_type in accept for media_type in (NDJSON, "application/ndjson", "application/jsonl")):
+        return (("Content-Type", NDJSON),), _Ndjson()
+    return _JSON_HEADERS, _Array()
 
 
 class _Sse:
@@ -345,6 +351,7 @@ async def _framed(
     """The body. After a failure an NDJSON or array body is cut off, so that it can't be taken for the whole."""
     coming = first
     try:
+        yield b""
         if framing.start:
             yield framing.start
         while True:

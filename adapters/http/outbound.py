@@ -10,7 +10,7 @@ import msgspec
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpTarget
 from adapters.http.openapi import Api, Wire
 from adapters.http.problem import failure_of, failure_of_problem
-from adapters.http.wire import JSON, NDJSON, SSE, LineReader, SseReader, array_items
+from adapters.http.wire import JSON, NDJSON, SSE, LineReader, SseReader, array_items, one_line
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
@@ -134,7 +134,7 @@ class _HttpService:
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         match media_type:
             case "text/event-stream":
-                events = SseReader(self._max_bytes)
+                events = SseReader(self._max_bytes, self._too_large)
                 async for chunk in answer.chunks():
                     for event in events.feed(chunk):
                         if event.event == "error":
@@ -143,7 +143,7 @@ class _HttpService:
                             return
                         yield event.data
             case "application/x-ndjson" | "application/ndjson" | "application/jsonl":
-                lines = LineReader(self._max_bytes)
+                lines = LineReader(self._max_bytes, self._too_large)
                 async for chunk in answer.chunks():
                     for line in lines.feed(chunk):
                         yield _line(line)
@@ -151,17 +151,24 @@ class _HttpService:
                     yield _line(line)
             case "application/json":
                 body = b"".join([chunk async for chunk in self._limited(answer)])
-                for item in array_items(body):
+                try:
+                    items = array_items(body)
+                except Failure as failure:
+                    raise Failure(Code.INTERNAL, f"the upstream's stream: {failure.message}") from failure
+                for item in items:
                     yield item
             case other:
                 raise Failure(Code.INTERNAL, f"the upstream answered with {other or 'no content type'}, not a stream")
+
+    def _too_large(self) -> Failure:
+        return Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._max_bytes} bytes")
 
     async def _limited(self, answer: HttpStream) -> AsyncIterator[bytes]:
         size = 0
         async for chunk in answer.chunks():
             size += len(chunk)
             if size > self._max_bytes:
-                raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._max_bytes} bytes")
+                raise self._too_large()
             yield chunk
 
     def _plain_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
@@ -228,7 +235,7 @@ def _remaining(context: Context) -> float | None:
 async def _lines(more: AsyncIterator[Message]) -> AsyncGenerator[bytes, None]:
     async for message in more:
         body = message.body
-        yield (body.body if isinstance(body, HttpCall) else body) + b"\n"
+        yield one_line(body.body if isinstance(body, HttpCall) else body) + b"\n"
 
 
 def _in_band(data: bytes) -> Failure:

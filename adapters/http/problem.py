@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,18 +21,17 @@ class UnsupportedMediaType(Failure):
         )
 
 
+_STATUS: Final[Mapping[type[BaseException], int]] = {
+    PayloadTooLarge: 413,
+    UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
+    RequestTimeout: 408,
+}
+
+
 def status_of(failure: Failure) -> int:
-    match failure:
-        case PayloadTooLarge():
-            return 413
-        case RequestTimeout():
-            return 408
-        case UnsupportedEncoding():
-            return 415
-        case UnsupportedMediaType():
-            return 415
-        case _:
-            return TO_WIRE[failure.code]
+    # What went wrong while a stream of requests was read comes back through the route, as the cause of its own Failure.
+    return _STATUS.get(type(failure)) or _STATUS.get(type(failure.__cause__)) or TO_WIRE[failure.code]
 
 
 def body_of(failure: Failure) -> bytes:

@@ -1,11 +1,11 @@
 """Framings of many messages in one body: NDJSON, server-sent events, a JSON array. Sans-io: bytes in, bytes out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from gateway.status import Code, Failure, invalid
+from gateway.status import Failure, invalid
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
@@ -18,14 +18,16 @@ class LineReader:
     """Splits bytes into the lines of NDJSON, blank ones left out.
 
     limit: the longest line, in bytes; a longer one is refused before it is whole.
+    too_long: makes the Failure to refuse it with.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, too_long: Callable[[], Failure]) -> None:
         self._limit = limit
+        self._too_long = too_long
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that are complete now. Raises Failure(INVALID_ARGUMENT) for one over the limit."""
+        """The lines that are complete now. Raises the Failure for one over the limit."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             yield from self._line(line)
@@ -43,9 +45,6 @@ class LineReader:
         if line.strip():
             yield line
 
-    def _too_long(self) -> Failure:
-        return invalid(f"a message is larger than the limit of {self._limit} bytes")
-
 
 class SseEvent(msgspec.Struct, frozen=True):
     event: str
@@ -55,18 +54,19 @@ class SseEvent(msgspec.Struct, frozen=True):
 class SseReader:
     """Reads server-sent events (WHATWG HTML, 9.2.6): comments left out, data lines joined.
 
-    limit: the largest event, in bytes.
+    limit: the largest event, in bytes. too_long: makes the Failure to refuse a larger one with.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, too_long: Callable[[], Failure]) -> None:
         self._limit = limit
+        self._too_long = too_long
         self._rest = b""
         self._event = ""
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[SseEvent]:
-        """The events that are complete now. Raises Failure(RESOURCE_EXHAUSTED) for one over the limit."""
+        """The events that are complete now. Raises the Failure for one over the limit."""
         buffer = (self._rest + data).replace(b"\r\n", b"\n")
         # A carriage return at the end may be half of a line break.
         held = buffer.endswith(b"\r")
@@ -81,7 +81,7 @@ class SseReader:
                 continue
             self._field(line)
         if self._size + len(self._rest) > self._limit:
-            raise Failure(Code.RESOURCE_EXHAUSTED, f"an event is larger than the limit of {self._limit} bytes")
+            raise self._too_long()
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -93,10 +93,15 @@ class SseReader:
             self._event = value.decode("utf-8", "replace")
 
 
+def one_line(data: bytes) -> bytes:
+    """JSON without line breaks, which it has between its tokens only."""
+    return data.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in data or b"\r" in data else data
+
+
 def sse(data: bytes, event: str = "") -> bytes:
-    """One event; JSON has no raw line breaks, so one data line is enough."""
+    """One event, of one line."""
     head = b"event: %b\n" % event.encode() if event else b""
-    return b"%bdata: %b\n\n" % (head, data)
+    return b"%bdata: %b\n\n" % (head, one_line(data))
 
 
 def array_items(body: bytes) -> list[bytes]:
