@@ -21,7 +21,7 @@ class UnsupportedMediaType(Failure):
         )
 
 
-_STATUS: Final[Mapping[type[BaseException], int]] = {
+_STATUS: Final[Mapping[type, int]] = {
     PayloadTooLarge: 413,
     UnsupportedMediaType: 415,
     UnsupportedEncoding: 415,
