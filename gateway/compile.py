@@ -275,6 +275,7 @@ class _Link:
         self._outbound = outbound
         self._generated: list[str] = []
         self._headers: set[str] = set(source.headers)
+        self._meant: dict[str, set[str]] = {"request": set(), "reply": set()}
         self._problems: list[Problem] = []
         self._served_request: Type | None = None
         self._served_reply: Type | None = None
@@ -284,6 +285,7 @@ class _Link:
         compiler, route, section = self._compiler, self._route, self._route.section
         request, gather_request, request_text = self._request()
         reply, gather_reply, reply_text = self._reply()
+        self._check_losses()
         compiler._problems.extend(self._problems)  # noqa: SLF001  one compiler in two classes
         if any(problem.fatal for problem in self._problems):
             return None
@@ -308,6 +310,7 @@ class _Link:
             request=request,
             reply=reply,
             bridged=bridged,
+            one_reply=self._source_pattern.replies is Count.ONE,
             failures=FailureTranslator(self._source, self._target, section.errors),
             deadline=deadline,
             stream_deadline=section.deadline or float("inf"),
@@ -342,9 +345,14 @@ class _Link:
 
     def _note(self, translation: Translation, key: str) -> None:
         if translation.text:
-            self._generated.append(translation.text)
+            self._generated.append(f"# {key}\n{translation.text}")
         document = self._compiler._config.document  # noqa: SLF001
+        section = {"request": self._route.section.request, "reply": self._route.section.reply}.get(key)
+        named = set(section.losses) if section else set()
         for finding in translation.findings:
+            if not finding.fatal and finding.path in named:
+                self._meant[key].add(finding.path)
+                continue
             keys: tuple[str, ...] = ("routes", self._route.name, key)
             for step in re.findall(r"[^.$\[\]]+", finding.path):
                 deeper = (*keys, "map", step)
@@ -354,6 +362,18 @@ class _Link:
             self._problems.append(
                 document.problem(keys, f"{key} {finding.path}: {finding.message}", finding.hint, fatal=finding.fatal)
             )
+
+    def _check_losses(self) -> None:
+        """What the route says it loses must be what it loses."""
+        section = self._route.section
+        for key, named in (("request", section.request.losses), ("reply", section.reply.losses)):
+            for index, path in enumerate(named):
+                if path not in self._meant[key]:
+                    self._problems.append(
+                        self._compiler._config.document.problem(  # noqa: SLF001
+                            ("routes", self._route.name, key, "losses", index), f"{path} is not lost here"
+                        )
+                    )
 
     def _refuse(self, keys: tuple[str, ...], message: str, hint: str = "") -> None:
         self._problems.append(

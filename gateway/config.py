@@ -43,6 +43,9 @@ class Translate(_Section):
     map: Mapping[str, Rule] | None = Field(
         default=None, description="Target field <- source. Fields that it leaves out are filled by name."
     )
+    losses: tuple[str, ...] = Field(
+        default=(), description="Losses that are meant, by the path that `check` prints; it then passes over them."
+    )
 
 
 class RouteSection(_Section):

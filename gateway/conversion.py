@@ -45,6 +45,10 @@ class Finding(msgspec.Struct, frozen=True):
     fatal: bool = False
 
 
+_LOCALS: Final = frozenset({"s", "r", "p", "h", "k", "v", "x", "key", "apply", "convert"})
+"""Names that the generated functions use themselves."""
+
+
 class Converter:
     """Collects generated functions that share one namespace, and the findings on the way."""
 
@@ -57,7 +61,12 @@ class Converter:
 
     def constant(self, value: Any) -> str:
         """A name for the value in the generated source."""
-        name = f"c{len(self._namespace)}"
+        # Types and functions go by their own names, so that `explain` reads well.
+        name = getattr(value, "__name__", "constant").lstrip("_")
+        if self._namespace.get(name) is value:
+            return name
+        if name in self._namespace or name in _LOCALS or not name.isidentifier():
+            name = f"{name if name.isidentifier() else 'constant'}_{len(self._namespace)}"
         self._namespace[name] = value
         return name
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.bridge import Step
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.format import Unknown
+from gateway.codecs.json import JsonFormat, read
 from gateway.conversion import Converter
 from gateway.message import Context, Message
 from gateway.observe import AccessLog, RouteMetrics
@@ -73,7 +74,21 @@ class FailureTranslator:
         if source is not None:
             to_json = _json_of(source)
             return lambda value: Detail(name, to_json(value))
+        if target is not None:
+            return _typed(name, target)
         return lambda value: Detail(name, value)
+
+
+def _typed(name: str, target: Record) -> Callable[[Any], Detail]:
+    """An untyped upstream's detail as the caller's contract declares it; as it came, where it is not of that type."""
+
+    def convert(value: Any) -> Detail:
+        try:
+            return Detail(target.name, read(target, value, Unknown.DROP))
+        except Failure:
+            return Detail(name, value)
+
+    return convert
 
 
 def _json_of(record: Record) -> Callable[[Any], Any]:
@@ -88,6 +103,7 @@ class Route:
 
     request, reply: the translation of one message each way; used as they are when both sides are unary, else by
         `service`, which is then a Bridge.
+    one_reply: a stream's caller may close it after the first reply, which is then the whole of it.
     deadline: seconds that a unary call may take, the caller's own deadline being respected if it is earlier.
     stream_deadline: the same for streams; infinity lets them live as long as the caller.
     """
@@ -99,6 +115,7 @@ class Route:
         "_failures",
         "_loop",
         "_metrics",
+        "_one_reply",
         "_reply",
         "_request",
         "_service",
@@ -114,6 +131,7 @@ class Route:
         request: Step,
         reply: Step,
         bridged: bool,
+        one_reply: bool,
         failures: FailureTranslator,
         deadline: float,
         stream_deadline: float,
@@ -125,6 +143,7 @@ class Route:
         self._request = request
         self._reply = reply
         self._bridged = bridged
+        self._one_reply = one_reply
         self._failures = failures
         self._deadline = deadline
         self._stream_deadline = stream_deadline
@@ -181,7 +200,7 @@ class Route:
             context.deadline = latest
         metrics = self._metrics
         metrics.in_flight += 1
-        code, why = Code.OK, ""
+        code, why, answered = Code.OK, "", False
         start = perf_counter()
         timer: asyncio.Timeout | None = None
         if more is not None:
@@ -199,13 +218,15 @@ class Route:
                     if reply is None:
                         return
                     metrics.messages_out += 1
+                    answered = True
                     yield reply
         except Failure as failure:
             told = self._failures.translate(failure)
             code, why = told.code, told.text
             raise told from failure
-        except (asyncio.CancelledError, GeneratorExit):
-            code, why = Code.CANCELLED, "the caller left"
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            if not (answered and self._one_reply and isinstance(error, GeneratorExit)):
+                code, why = Code.CANCELLED, "the caller left"
             raise
         except Exception as error:
             told = self._surprise(error, timer)

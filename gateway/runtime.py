@@ -45,6 +45,8 @@ class Runtime:
         if config.gateway.admin.enabled:
             self._admin = AdminServer(config.gateway.admin.listen, self, self._metrics)
             await self._admin.start()
+        where = f", admin at {config.gateway.admin.listen}" if self._admin else ""
+        log.info("serving %d routes%s", len(config.routes), where)
         if plan.pending:
             self._retry = asyncio.create_task(self._resolve_pending())
 

@@ -6,6 +6,7 @@ DescriptorPool of its own, so that two contracts may hold different versions of 
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -326,7 +327,8 @@ class _Reader:
         known = self.types.get(descriptor.full_name)
         if isinstance(known, Enumeration):
             return known
-        numbers = {value.name: value.number for value in descriptor.values}
+        # Interned, as _default's: JSON leaves out a default that is the very same object.
+        numbers = {sys.intern(value.name): value.number for value in descriptor.values}
         made = self.types[descriptor.full_name] = Enumeration(
             descriptor.full_name, numbers, open=not descriptor.is_closed
         )
@@ -384,7 +386,7 @@ def _default(field: FieldDescriptor) -> Any:
     if field.has_presence and not field.has_default_value:
         return UNSET
     if field.enum_type is not None:
-        return field.enum_type.values_by_number[field.default_value].name
+        return sys.intern(field.enum_type.values_by_number[field.default_value].name)
     return field.default_value
 
 
