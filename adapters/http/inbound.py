@@ -155,6 +155,7 @@ class HttpInbound:
         wanted = tuple(binding.headers)
         limit = self._endpoint.max_body_bytes
         one_reply = binding.pattern.replies is Count.ONE
+        status = 202 if binding.accepted else 200
         wrap = _whole_call if binding.contract.wire.operation is not None else None
 
         async def handle(request: HttpRequest) -> HttpReply:
@@ -170,7 +171,7 @@ class HttpInbound:
                     await replies.aclose()
             except Failure as failure:
                 return reply_of(failure)
-            return HttpReply(200, _reply_headers(reply, _JSON_HEADERS), reply.body)
+            return HttpReply(status, _reply_headers(reply, _JSON_HEADERS), reply.body)
 
         return handle
 
