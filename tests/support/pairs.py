@@ -16,7 +16,7 @@ from gateway.pattern import Count, Pattern
 from gateway.port import Side
 from gateway.runtime import Runtime
 from support.answers import answers
-from support.peers import Backend, Caller, Shape, load_peer, peer_variants
+from support.peers import Backend, Caller, Shape, load_peer, peer_variants, until
 from support.specimen import Specimen
 from support.specimen_json import Dialect
 
@@ -233,7 +233,7 @@ async def serving(key: PairKey, folder: Path) -> AsyncIterator[Pair]:
         runtime = Runtime(write_routes(folder, *routes(caller, backend, legal)))
         stack.push_async_callback(runtime.stop)
         await runtime.start()
-        await caller.ready(runtime.unready)
+        await until(lambda: not any(runtime.unready().values()), lambda: f"not ready: {runtime.unready()}")
         yield Pair(key, caller, backend, folder)
 
 

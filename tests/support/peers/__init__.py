@@ -84,10 +84,6 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
 
     def source(self, case: Case) -> Place: ...
 
-    async def ready(self, unready: Callable[[], Mapping[str, str]]) -> None:
-        """Return when calls can be made. unready: the gateway's own word, endpoint -> why not."""
-        ...
-
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         """The replies: specimens, lists of them or receipts (dicts). Raises RefusedError."""
         ...
@@ -104,24 +100,30 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
 class Backend(AbstractAsyncContextManager["Backend"], Protocol):
     """Serves the gateway's outbound, and refuses specimens that are labelled so.
 
-    receipt: names that a reply's params bear when a message is accepted. refusal: code of its refusals.
-    tells_detail: they bear the declared failure OutOfStock.
+    receipt: names that a reply's params bear when a message is accepted.
     """
 
     typed: ClassVar[bool]
     dialect: ClassVar[Dialect | None]
     receipt: ClassVar[tuple[str, ...]]
-    refusal: ClassVar[Code]
-    tells_detail: ClassVar[bool]
     record: "Record"
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None: ...
 
     def target(self, case: Case) -> Place: ...
 
+    def refusal(self, case: Case) -> tuple[Code, bool]:
+        """(the code of its refusals, whether they bear the declared failure OutOfStock)."""
+        ...
+
     def receipts(self) -> list[Mapping[str, Any]]:
         """What receipts must say of the messages in the record."""
         ...
+
+
+def names_out_of_stock(name: str) -> bool:
+    """Whether this is what some contract calls the declared failure."""
+    return name.rpartition(".")[2].lower() == "outofstock"
 
 
 class Record:

@@ -1,7 +1,7 @@
 """gRPC through grpcio's asyncio API and protobuf's own runtime, compiled by protoc when the suite runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -78,9 +78,6 @@ class Caller:
     def source(self, case: Case) -> Place:
         return "rpc", _endpoint(listen=self._listen), {"method": f"{SERVICES}.In/{case.name}"}
 
-    async def ready(self, unready: Callable[[], Mapping[str, str]]) -> None:
-        await asyncio.wait_for(self._channel.channel_ready(), 10)
-
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         return await self._exchange(case, [self._messages.specimen(one).SerializeToString() for one in specimens])
 
@@ -143,8 +140,6 @@ class Backend:
     typed = True
     dialect: Dialect | None = Dialect.PROTO
     receipt: tuple[str, ...] = ()
-    refusal = Code.FAILED_PRECONDITION
-    tells_detail = True
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -167,6 +162,9 @@ class Backend:
 
     def target(self, case: Case) -> Place:
         return "upstream", _endpoint(target=f"127.0.0.1:{self._port}"), {"method": f"{SERVICES}.Out/{case.name}"}
+
+    def refusal(self, case: Case) -> tuple[Code, bool]:
+        return Code.FAILED_PRECONDITION, True
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return []

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,8 +14,8 @@ from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
 from support.gateway_process import free_port
-from support.peers import Case, Place, Record, RefusedError, Shape
-from support.specimen import DETAIL, Specimen
+from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
+from support.specimen import DETAIL, Specimen, timestamp_of
 from support.specimen_json import Dialect, dumps, from_json, to_json
 
 NDJSON: Final = "application/x-ndjson"
@@ -27,6 +27,9 @@ _STATUS: Final = {
     Code.FAILED_PRECONDITION: 400,
     Code.UNAVAILABLE: 503,
 }
+
+
+_RECEIPT: Final = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
 
 def _accept(case: Case) -> str:
@@ -57,9 +60,6 @@ class Caller:
     def source(self, case: Case) -> Place:
         counts = {"requests": case.inbound.requests.value, "replies": case.inbound.replies.value}
         return "web", {"protocol": "http", "listen": self._listen}, {"path": f"/{case.id}", **counts}
-
-    async def ready(self, unready: Callable[[], Mapping[str, str]]) -> None:
-        """The server listens once the gateway has started."""
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         bodies = [dumps(to_json(specimen, self._dialect)) for specimen in specimens]
@@ -105,7 +105,7 @@ class Caller:
             case Shape.BATCH:
                 return [from_json(item, self._dialect) for item in _listed(value)]
             case Shape.RECEIPT:
-                return value
+                return {name: _RECEIPT.get(name, str)(entry) for name, entry in value.items()}
 
 
 def _listed(value: Any) -> list[Any]:
@@ -121,7 +121,7 @@ async def _paced(bodies: list[bytes], turns: "asyncio.Queue[None] | None") -> As
 
 
 def _refusal(status: int, problem: Mapping[str, Any]) -> RefusedError:
-    details = [entry for entry in problem.get("details", ()) if entry["type"].rpartition(".")[2] == "OutOfStock"]
+    details = [entry for entry in problem.get("details", ()) if names_out_of_stock(entry["type"])]
     detail = {"sku": details[0]["sku"], "available": int(details[0]["available"])} if details else None
     return RefusedError(f"{status} {problem['code']}", problem["detail"], detail)
 
@@ -170,8 +170,6 @@ class Backend:
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ()
-    refusal = Code.FAILED_PRECONDITION
-    tells_detail = True
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -198,6 +196,9 @@ class Backend:
         counts = {"requests": case.outbound.requests.value, "replies": case.outbound.replies.value}
         endpoint = {"protocol": "http", "target": f"http://127.0.0.1:{self._port}"}
         return "rest", endpoint, {"path": f"/{case.id}", **counts}
+
+    def refusal(self, case: Case) -> tuple[Code, bool]:
+        return Code.FAILED_PRECONDITION, True
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return []

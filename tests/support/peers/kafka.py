@@ -94,10 +94,7 @@ class Caller:
             "idempotent": self._bootstrap.idempotent,
         }
         topic = self._topics[case.id]
-        return "records", endpoint, {"topic": topic, "group": topic, "session_timeout_seconds": 6}
-
-    async def ready(self, unready: Callable[[], Mapping[str, str]]) -> None:
-        await until(lambda: not any(unready().values()), lambda: str(unready()))
+        return "records", endpoint, {"topic": topic, "group": topic, "session_timeout": "6s"}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         """Returns once the record is taken; a dead letter that comes by then is the gateway's refusal."""
@@ -143,8 +140,6 @@ class Backend:
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("topic", "partition", "offset", "id")
-    refusal = Code.INVALID_ARGUMENT
-    tells_detail = False
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -172,6 +167,10 @@ class Backend:
         }
         return "broker", endpoint, {"topic": self._topic}
 
+    def refusal(self, case: Case) -> tuple[Code, bool]:
+        """A broker knows no data: the message is larger than the gateway may publish."""
+        return Code.INVALID_ARGUMENT, False
+
     def receipts(self) -> list[Mapping[str, Any]]:
         return self._receipts[-len(self.record.calls) :] if self.record.calls else []
 
@@ -183,6 +182,7 @@ class Backend:
                 "topic": message.topic(),
                 "partition": message.partition(),
                 "offset": message.offset(),
+                "timestamp": message.timestamp()[1] * 1_000_000,
                 "id": dict(message.headers())["message-id"].decode(),
             }
         )

@@ -5,7 +5,7 @@ The caller speaks SOAP 1.1, the backend 1.2.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,7 +20,7 @@ from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
 from support.gateway_process import free_port
-from support.peers import Case, Place, Record, RefusedError, Shape
+from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
 from support.specimen import DETAIL, Specimen, duration_text
 from support.specimen_json import Dialect
 from support.specimen_xml import NAMESPACE, SCHEMA, fill, specimen_of, tag, zeep_arguments
@@ -54,9 +54,6 @@ class Caller:
     def source(self, case: Case) -> Place:
         endpoint = {"protocol": "soap", "wsdl": str(WSDL), "listen": self._listen, "path": f"/{case.id}"}
         return f"soap-{case.id}", endpoint, {"operation": _operation(case)}
-
-    async def ready(self, unready: Callable[[], Mapping[str, str]]) -> None:
-        """The server listens once the gateway has started."""
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         (specimen,) = specimens
@@ -141,7 +138,7 @@ def _refusal(fault: Any) -> RefusedError:
         elif element.tag == f"{{{FAILURE}}}failure":
             code += f" {element.findtext(f'{{{FAILURE}}}code')}"
             for one in element.findall(f"{{{FAILURE}}}detail"):
-                if one.get("type").rpartition(".")[2] == "OutOfStock":
+                if names_out_of_stock(one.get("type")):
                     told = json.loads(one.text)
                     detail = {"sku": told["sku"], "available": int(told["available"])}
     return RefusedError(code, fault.message, detail)
@@ -157,8 +154,6 @@ class Backend:
     typed = True
     dialect: Dialect | None = Dialect.XSD
     receipt: tuple[str, ...] = ()
-    refusal = Code.FAILED_PRECONDITION
-    tells_detail = True
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -185,6 +180,11 @@ class Backend:
         if case.outbound is Pattern.ONE_WAY:
             return "service", endpoint, {"operation": "SendAll" if batch else "Send"}
         return "service", endpoint, {"operation": "Fold" if batch else "Echo"}
+
+    def refusal(self, case: Case) -> tuple[Code, bool]:
+        """A one-way operation declares no faults, so the fault code is all that its client can understand."""
+        declared = case.outbound is Pattern.REQUEST_REPLY
+        return (Code.FAILED_PRECONDITION, True) if declared else (Code.INVALID_ARGUMENT, False)
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return []
