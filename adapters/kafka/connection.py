@@ -1,7 +1,6 @@
 """Connection: how an endpoint's clients reach its brokers, and why they can't."""
 
 import asyncio
-import random
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -111,12 +110,6 @@ async def reachable(client: AIOKafkaClient) -> bool:
         return bool(await asyncio.wait_for(client.force_metadata_update(), PROBE_SECONDS))
     except TimeoutError:
         return False
-
-
-def backoff(attempt: int, first: float, most: float) -> float:
-    """Seconds to wait after the attempt of this number (from 1): doubling, capped, with jitter over its upper half."""
-    longest = min(most, first * 2.0 ** min(attempt - 1, 62))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  jitter is no secret
 
 
 def _text(error: Exception) -> str:

@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, Connection, backoff, start
+from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, Connection, start
 from adapters.kafka.partition import Partition
 from adapters.kafka.producer import Producer
+from gateway.net.redelivery import backoff, reasons
 from gateway.port import Binding
 from gateway.status import Code, Failure
 
@@ -212,12 +213,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         topic = self.source.dead_letter_topic(record.topic)
         headers = list(record.headers)
         reason = [
-            ("dead-letter-reason", f"{failure.code.name}: {failure.message}".encode()),
-            ("dead-letter-path", failure.path.encode()),
+            *((name, text.encode()) for name, text in reasons(failure, deliveries)),
             ("dead-letter-topic", record.topic.encode()),
             ("dead-letter-partition", b"%d" % record.partition),
             ("dead-letter-offset", b"%d" % record.offset),
-            ("dead-letter-deliveries", b"%d" % deliveries),
         ]
         where = f"{record.topic}/{record.partition}/{record.offset}"
         # aiokafka can't publish a record that has neither key nor value.

@@ -1,7 +1,6 @@
 """Partition: one assigned partition of a topic, from fetching to settling."""
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -9,17 +8,15 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from adapters.kafka.config import Source
-from adapters.kafka.connection import backoff
 from gateway.message import Context, Header, Message
 from gateway.net.lanes import Lanes, LowWaterMark
+from gateway.net.redelivery import Redelivery
 from gateway.port import Binding
-from gateway.status import Code, Disposition, Failure, disposition, invalid
+from gateway.status import Failure, invalid
 
 FETCH_MILLISECONDS: Final = 10_000
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _UNKEYED: Final = object()
-
-log = logging.getLogger("gateway.kafka")
 
 DeadLetter = Callable[[ConsumerRecord, Failure, int], Awaitable[None]]
 """(record, why, deliveries): returns once the brokers have the dead letter. Raises Failure."""
@@ -58,6 +55,7 @@ class Partition:
         self._passed = 0
         self._room = asyncio.Event()
         self._ending = asyncio.get_running_loop().create_future()
+        self._redelivery = Redelivery(source.max_deliveries, source.backoff, source.max_backoff, self._ending)
         self._fetching: asyncio.Task[None] | None = None
 
     @property
@@ -116,49 +114,17 @@ class Partition:
             self._broken(error if isinstance(error, Exception) else RuntimeError("fetching ended"))
 
     async def _serve(self, record: ConsumerRecord) -> None:
-        deliveries = bounded = 0
-        while not self._ending.done():
-            deliveries += 1
-            failure = await self._deliver(record)
-            if failure is None:
-                self._settle(record)
-                return
-            fate = disposition(failure.code)
-            bounded += fate is Disposition.REDELIVER_THEN_DEAD_LETTER
-            if fate is Disposition.DEAD_LETTER or bounded >= self._source.max_deliveries:
-                await self._bury(record, failure, deliveries)
-                return
-            await self._pause(deliveries, failure.retry_after)
+        if await self._redelivery.settle(
+            lambda: self._deliver(record), lambda failure, deliveries: self._dead_letter(record, failure, deliveries)
+        ):
+            self._settle(record)
 
-    async def _bury(self, record: ConsumerRecord, failure: Failure, deliveries: int) -> None:
-        attempt = 0
-        while not self._ending.done():
-            try:
-                await self._dead_letter(record, failure, deliveries)
-            except Failure:
-                pass
-            except Exception:
-                log.exception("kafka %s: bug while dead-lettering a record", record.topic)
-            else:
-                self._settle(record)
-                return
-            # The record is neither handled nor kept elsewhere: the offset must not pass it.
-            attempt += 1
-            await self._pause(attempt, None)
-
-    async def _pause(self, attempt: int, least: float | None) -> None:
-        source = self._source
-        seconds = backoff(attempt, source.backoff, source.max_backoff)
-        if least is not None:
-            seconds = max(seconds, min(least, source.max_backoff))
-        await asyncio.wait((self._ending,), timeout=seconds)
-
-    async def _deliver(self, record: ConsumerRecord) -> Failure | None:
+    async def _deliver(self, record: ConsumerRecord) -> None:
         binding = self._binding()
         headers, trace = _headers(record, binding.headers)
         value = record.value
         if value is not None and len(value) > self._limit:
-            return invalid(f"the message is larger than the limit of {self._limit} bytes")
+            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
         request = Message(
             value,
             headers,
@@ -171,14 +137,7 @@ class Partition:
             record.key,
         )
         context = Context(peer=f"{record.topic}/{record.partition}/{record.offset}", trace=trace)
-        try:
-            await binding.service.call(request, context)
-        except Failure as failure:
-            return failure
-        except Exception:
-            log.exception("kafka %s: bug while handling a record", context.peer)
-            return Failure(Code.INTERNAL, "internal error")
-        return None
+        await binding.service.call(request, context)
 
     def _settle(self, record: ConsumerRecord) -> None:
         self._passed += self._mark.settle(record.offset)

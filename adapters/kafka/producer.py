@@ -24,11 +24,11 @@ from adapters.kafka.connection import (
     PROBE_SECONDS,
     RECONNECT_SECONDS,
     Connection,
-    backoff,
     reachable,
     start,
 )
 from adapters.kafka.status import failure, unreachable
+from gateway.net.redelivery import backoff
 from gateway.status import Code, Failure, invalid
 
 BATCH_BYTES: Final = 256 * 1024  # buffered for one partition, beyond which publish() waits

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from adapters.kafka import config
 from adapters.kafka.config import Endpoint, Source, Target
-from adapters.kafka.connection import backoff
 from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.outbound import KafkaOutbound
 from adapters.kafka.status import TO_WIRE, failure
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.net.network import Network
+from gateway.net.redelivery import backoff
 from gateway.pattern import Pattern
 from gateway.status import Code, Disposition
 

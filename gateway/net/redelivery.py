@@ -1,0 +1,100 @@
+"""Redelivery: a broker's delivery is tried until it is settled, and waits in between."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from gateway.status import Code, Disposition, Failure, disposition
+
+DEAD_LETTER_REASON: Final = "dead-letter-reason"
+DEAD_LETTER_PATH: Final = "dead-letter-path"
+DEAD_LETTER_DELIVERIES: Final = "dead-letter-deliveries"
+
+log = logging.getLogger("gateway.redelivery")
+
+Deliver = Callable[[], Awaitable[None]]
+"""One try. Raises Failure."""
+
+Bury = Callable[[Failure, int], Awaitable[None]]
+"""(why, deliveries): returns once the delivery is kept elsewhere. Raises Failure."""
+
+
+class Redelivery:
+    """What becomes of deliveries whose route fails, after gateway.status.disposition.
+
+    max_deliveries: tries of a delivery that fails with INTERNAL, UNKNOWN or DATA_LOSS.
+    first, most: seconds to wait before the second and before any try, as backoff() has them.
+    ending: done when nothing shall be tried again.
+    """
+
+    def __init__(self, max_deliveries: int, first: float, most: float, ending: "asyncio.Future[None]") -> None:
+        self._max_deliveries = max_deliveries
+        self._first = first
+        self._most = most
+        self._ending = ending
+
+    async def settle(self, deliver: Deliver, bury: Bury, *, awaited: bool = False, until: float = float("inf")) -> bool:
+        """Whether it is settled: handled or buried. False: it ended before that, and the broker must keep it.
+
+        awaited: someone waits for the outcome, so that no failure is tried for ever.
+        until: begin no try after this time on the event loop's clock.
+        """
+        clock = asyncio.get_running_loop().time
+        deliveries = bounded = 0
+        while not self._ending.done() and clock() < until:
+            deliveries += 1
+            try:
+                await deliver()
+            except Failure as failure:
+                why = failure
+            except Exception:
+                log.exception("bug while handling a delivery")
+                why = Failure(Code.INTERNAL, "internal error")
+            else:
+                return True
+            fate = disposition(why.code)
+            bounded += awaited or fate is Disposition.REDELIVER_THEN_DEAD_LETTER
+            if fate is Disposition.DEAD_LETTER or bounded >= self._max_deliveries:
+                return await self.persist(partial(bury, why, deliveries))
+            await self._pause(deliveries, why.retry_after)
+        return False
+
+    async def persist(self, keep: Deliver) -> bool:
+        """Whether `keep` succeeded before the end; it is tried until it does, whatever it raises."""
+        attempt = 0
+        while not self._ending.done():
+            try:
+                await keep()
+            except Failure:
+                pass
+            except Exception:
+                log.exception("bug while keeping a delivery")
+            else:
+                return True
+            attempt += 1
+            await self._pause(attempt, None)
+        return False
+
+    async def _pause(self, attempt: int, least: float | None) -> None:
+        seconds = backoff(attempt, self._first, self._most)
+        if least is not None:
+            seconds = max(seconds, min(least, self._most))
+        await asyncio.wait((self._ending,), timeout=seconds)
+
+
+def backoff(attempt: int, first: float, most: float) -> float:
+    """Seconds to wait after the attempt of this number (from 1): doubling, capped, with jitter over its upper half."""
+    longest = min(most, first * 2.0 ** min(attempt - 1, 62))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  jitter is no secret
+
+
+def reasons(failure: Failure, deliveries: int) -> list[tuple[str, str]]:
+    """The headers of a dead letter that tell why it is one."""
+    return [
+        (DEAD_LETTER_REASON, f"{failure.code.name}: {failure.message}"),
+        (DEAD_LETTER_PATH, failure.path),
+        (DEAD_LETTER_DELIVERIES, str(deliveries)),
+    ]
