@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from gateway.net.address import split_host_port
 from gateway.net.http_router import HttpRouter, PathTemplate
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.websocket import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
 HEADER_BYTES: Final = 32 * 1024  # of all headers together, the request line included
@@ -89,6 +90,11 @@ class HttpRequest:
         """What the caller called this server (Host)."""
         return self.headers.get("host", "")
 
+    @property
+    def upgrades(self) -> bool:
+        """The caller asks for a WebSocket: the handler may answer with HttpUpgrade."""
+        return wants_upgrade(self.headers.get("connection", ""), self.headers.get("upgrade", ""))
+
     async def body(self, limit: int) -> bytes:
         """The whole body, inflated. limit: in bytes.
 
@@ -162,7 +168,7 @@ class HttpReply(msgspec.Struct):
     body: bytes | AsyncGenerator[bytes, None] = b""
 
 
-Handler = Callable[[HttpRequest], Awaitable[HttpReply]]
+Handler = Callable[[HttpRequest], Awaitable[HttpReply | HttpUpgrade]]
 
 
 class HttpRoute(msgspec.Struct, frozen=True):
@@ -182,6 +188,7 @@ class HttpServer:
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._lock = asyncio.Lock()
+        self._sockets = WebSocketServer()
         self._draining = False
         self._busy = 0
         self._idle = asyncio.Event()
@@ -222,8 +229,9 @@ class HttpServer:
             self.port = runner.addresses[0][1]
 
     async def drain(self) -> None:
-        """Stop accepting and return when the last request is answered."""
+        """Stop accepting and return when the last request is answered and the last WebSocket closed."""
         self._draining = True
+        self._sockets.drain()
         site, self._site = self._site, None
         if site is not None:
             await site.stop()
@@ -233,6 +241,7 @@ class HttpServer:
         async with self._lock:
             runner, self._runner, self._site = self._runner, None, None
             if runner is not None:
+                await self._sockets.stop()
                 await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -254,6 +263,8 @@ class HttpServer:
             if captures is not None:
                 exchange.params = captures
             reply = await handler(exchange)
+            if isinstance(reply, HttpUpgrade):
+                return await self._sockets.serve(request, reply)
             body = reply.body
             if isinstance(body, bytes):
                 response = web.Response(status=reply.status, headers=reply.headers, body=body)

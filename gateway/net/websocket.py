@@ -1,0 +1,605 @@
+"""WebSocket (RFC 6455), both ends. aiohttp's handshake, parser and writer are the engine; none leaks past this file.
+
+What a connection does between frames is this file's own: the engine reads only where its user reads, so that a busy
+user would answer no ping and notice no close, and it hangs up before the peer can have read why.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import SimpleNamespace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp import ClientTimeout, WebSocketError, WSMsgType, hdrs, web
+from yarl import URL
+
+from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.status import Code, Failure
+
+WEBSOCKET: Final = "websocket"
+VERSION: Final = "13"
+MESSAGE_BYTES: Final = 1024 * 1024
+HEARTBEAT_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 3600.0
+CLOSE_SECONDS: Final = 2.0  # for the peer's half of the closing handshake
+STOP_SECONDS: Final = 0.5  # the same when the server stops
+LINGER_SECONDS: Final = 0.5  # before hanging up on a peer that broke the protocol, so that it can read why
+CONNECT_SECONDS: Final = 5.0
+HANDSHAKE_SECONDS: Final = 10.0
+CONNECTIONS: Final = 256
+BUFFERED_MESSAGES: Final = 16
+BUFFERED_BYTES: Final = 64 * 1024
+WRITE_BYTES: Final = 64 * 1024  # what may wait in a transport before a sender does
+REASON_BYTES: Final = 123
+HEADER_BYTES: Final = 32 * 1024
+HEADERS: Final = 100
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+NO_STATUS: Final = 1005
+ABNORMAL: Final = 1006
+TOO_BIG: Final = 1009
+INTERNAL: Final = 1011
+
+_REFUSED: Final = {
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    429: Code.RESOURCE_EXHAUSTED,
+}
+
+log = logging.getLogger("gateway.websocket")
+
+
+class WebSocketClosed(Exception):
+    """Nothing can be sent any more. code, reason: as WebSocket's close_code and close_reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class WebSocketLimits(msgspec.Struct, frozen=True):
+    """What holds for one connection.
+
+    max_message_bytes: of a message, inflated; a larger one closes the connection with 1009 before it is buffered.
+    heartbeat_seconds: a peer quiet for so long is pinged, and taken for dead when it stays quiet for as long again. A
+        single message must not take longer either.
+    idle_seconds: without a message either way the connection is closed with 1001.
+    compression: offer or accept permessage-deflate (RFC 7692). Costs up to 300 KiB a connection.
+    """
+
+    max_message_bytes: int = MESSAGE_BYTES
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    idle_seconds: float = IDLE_SECONDS
+    compression: bool = False
+
+
+class WebSocket:
+    """An open connection.
+
+    `async for message in socket` gives messages, str or bytes, to one reader. It ends when the peer or this side closes
+    or the connection breaks, and on a draining server. At most BUFFERED_MESSAGES and BUFFERED_BYTES wait for the
+    reader, besides what the engine holds (512 KiB); then the peer has to wait. Pings are answered meanwhile.
+
+    subprotocol: the one agreed on, or empty.
+    close_code, close_reason: how the peer closed (RFC 6455, 7.4; 1005 for a close without code, 1006 for a broken
+        connection), or what this side blames it for; 0 and empty while it is open.
+    draining: the server wants to stop: finish what is in flight. The connection is then closed with 1001.
+    """
+
+    def __init__(self, engine: Any, limits: WebSocketLimits, subprotocol: str, *, reads_while_draining: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._engine = engine  # the engine keeps only weak references to its parser
+        self._reader, self._writer = _parts(engine)
+        self._transport: asyncio.Transport = self._writer.transport
+        self._transport.set_write_buffer_limits(WRITE_BYTES)
+        self._limits = limits
+        self._reads_while_draining = reads_while_draining
+        self._buffer: deque[str | bytes] = deque()
+        self._buffered = 0
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._sending = asyncio.Lock()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._gone = asyncio.Event()
+        self._close_sent = False
+        self._heard = self._active = self._loop.time()
+        self._written = self._flushed = 0
+        self.subprotocol = subprotocol
+        self.close_code = 0
+        self.close_reason = ""
+        self.draining = False
+        self._timer = self._loop.call_later(self._period, self._tick)
+        self._pump_task = self._loop.create_task(self._pump(), name="websocket")
+
+    @property
+    def closed(self) -> bool:
+        """Nothing can be sent any more."""
+        return self._close_sent or self._gone.is_set()
+
+    def __aiter__(self) -> "WebSocket":
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        while not self._buffer:
+            if self.closed or (self.draining and not self._reads_while_draining):
+                raise StopAsyncIteration
+            self._arrival = self._loop.create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        message = self._buffer.popleft()
+        self._buffered -= len(message)
+        _wake(self._room)
+        return message
+
+    async def send(self, message: str | bytes, *, text: bool = False) -> None:
+        """Send one message; waits while the peer is slow. Raises WebSocketClosed.
+
+        text: bytes are UTF-8 and go out as a text message. Cancelling it leaves the connection whole; the message may
+        have gone out.
+        """
+        data = message.encode() if isinstance(message, str) else message
+        opcode = WSMsgType.TEXT if text or isinstance(message, str) else WSMsgType.BINARY
+        async with self._sending:
+            if self.closed:
+                raise WebSocketClosed(self.close_code, self.close_reason)
+            self._active = self._loop.time()
+            self._written += len(data)
+            try:
+                if self._transport.get_write_buffer_size() + len(data) < WRITE_BYTES // 2:
+                    await self._writer.send_frame(data, opcode)
+                else:
+                    # The engine's writers share one future to wait on: one that is cancelled would cancel all.
+                    await asyncio.shield(self._detach(self._writer.send_frame(data, opcode)))
+            except ConnectionError:
+                raise WebSocketClosed(self.close_code or ABNORMAL, self.close_reason) from None
+
+    async def close(self, code: int = NORMAL, reason: str = "", *, seconds: float = CLOSE_SECONDS) -> None:
+        """Close, and return once the peer has agreed or `seconds` are over. What it still sends is dropped.
+
+        reason: cut to 123 bytes. Does nothing but wait where the connection is closed or closing already.
+        """
+        if not self.closed:
+            self._close_sent = True
+            self._buffer.clear()
+            self._buffered = 0
+            self._wake_all()
+            try:
+                async with asyncio.timeout(seconds), self._sending:
+                    await self._write_close(code, reason)
+            except (TimeoutError, ConnectionError):
+                self._transport.abort()
+        self._wake_all()
+        try:
+            await asyncio.wait((self._pump_task,), timeout=seconds)
+        finally:
+            self._hang_up()
+        await asyncio.wait((self._pump_task,))
+
+    async def wait_closed(self) -> None:
+        """Return once the peer has closed or the connection is broken."""
+        await self._gone.wait()
+
+    def drain(self) -> None:
+        """Give the reader what has arrived, and then no more. Safe at any time."""
+        self.draining = True
+        _wake(self._arrival)
+
+    def drop(self) -> None:
+        """Cut the connection; to the peer it looks broken."""
+        self._transport.abort()
+        self._end(ABNORMAL, "")
+
+    def _hang_up(self) -> None:
+        """What a peer does not read can't be waited for."""
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    # -- frames
+
+    async def _pump(self) -> None:
+        """Read to the end; the only reader of the engine."""
+        try:
+            while not await self._frame():
+                pass
+            self._transport.close()
+        except WebSocketError as error:
+            await self._blame(int(error.code), str(error))
+        except Exception:  # the engine tells a broken connection in many ways
+            self._transport.abort()
+            self._end(ABNORMAL, "")
+        finally:
+            self._end(ABNORMAL, "")
+            if isinstance(self._engine, aiohttp.ClientWebSocketResponse):
+                self._transport.close()
+                await self._engine.close()
+
+    async def _frame(self) -> bool:
+        """Take one frame; True after the peer's close."""
+        frame = await self._reader.read()
+        self._heard = self._loop.time()
+        match frame.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                if not self._close_sent:
+                    await self._arrived(frame.data)
+            case WSMsgType.PING:
+                if not self._close_sent:
+                    await self._writer.send_frame(bytes(frame.data), WSMsgType.PONG)
+            case WSMsgType.CLOSE:
+                code = int(frame.data)
+                if code == ABNORMAL or code >= 5000:
+                    raise WebSocketError(PROTOCOL_ERROR, f"invalid close code {code}")
+                if not self._close_sent:
+                    self._close_sent = True
+                    await self._write_close(code, "")
+                self._end(code or NO_STATUS, str(frame.extra))
+                return True
+        return False
+
+    async def _arrived(self, data: str | bytes) -> None:
+        size = len(data)
+        if size > self._limits.max_message_bytes:
+            raise WebSocketError(TOO_BIG, f"a message is larger than {self._limits.max_message_bytes} bytes")
+        self._active = self._heard
+        self._buffer.append(data)
+        self._buffered += size
+        _wake(self._arrival)
+        while len(self._buffer) >= BUFFERED_MESSAGES or self._buffered >= BUFFERED_BYTES:
+            self._room = self._loop.create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    async def _blame(self, code: int, reason: str) -> None:
+        """The peer broke the protocol."""
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                if not self._close_sent:
+                    self._close_sent = True
+                    await self._write_close(code, reason)
+                self._end(code, reason)
+                # Hanging up with unread bytes resets the connection, and a reset may overtake the close frame.
+                await asyncio.sleep(LINGER_SECONDS)
+        except (TimeoutError, ConnectionError):
+            pass
+        self._hang_up()
+
+    async def _write_close(self, code: int, reason: str) -> None:
+        payload = b"" if not code else code.to_bytes(2, "big") + _cut(reason)
+        await self._writer.send_frame(payload, WSMsgType.CLOSE)
+
+    def _end(self, code: int, reason: str) -> None:
+        if self._gone.is_set():
+            return
+        self.close_code = self.close_code or code
+        self.close_reason = self.close_reason or reason
+        self._timer.cancel()
+        self._gone.set()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        _wake(self._arrival)
+        if self._close_sent or self._gone.is_set():
+            _wake(self._room)
+
+    # -- time
+
+    @property
+    def _period(self) -> float:
+        return self._limits.heartbeat_seconds / 2
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._timer = self._loop.call_later(self._period, self._tick)
+        flushed = self._written - self._transport.get_write_buffer_size()
+        if flushed > self._flushed or self._room is not None:
+            self._heard = now  # it reads; or it can't be heard, because the reader here is slow
+        self._flushed = flushed
+        quiet = now - self._heard
+        heartbeat = self._limits.heartbeat_seconds
+        if now - self._active >= self._limits.idle_seconds and not self.closed:
+            self._detach(self.close(GOING_AWAY, "idle"))
+        elif quiet >= 2 * heartbeat:
+            self.drop()
+        elif quiet >= 0.9 * heartbeat and not self.closed:
+            self._detach(self._writer.send_frame(b"", WSMsgType.PING))
+
+    def _detach(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._settled)
+        return task
+
+    def _settled(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()  # the pump finds out by itself that the connection is broken
+
+
+def _parts(engine: Any) -> tuple[Any, Any]:
+    """The engine's queue of parsed frames and its writer."""
+    return engine._reader, engine._writer  # noqa: SLF001  there is no public way around its own handling of a close
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _cut(reason: str) -> bytes:
+    """At most 123 bytes, ending with a whole character."""
+    return reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
+
+
+# -- server
+
+
+class HttpUpgrade(msgspec.Struct):
+    """What a handler of the HTTP server answers to make a WebSocket of the connection (see HttpRequest.upgrades).
+
+    serve: has the connection until it returns, which closes it with 1000, or with 1001 on a draining server. Cancelled
+        when the connection breaks, but not when the peer closes it in form: the iteration then ends. An exception is a
+        bug, and closes with 1011.
+    subprotocols: those that can be agreed on; the caller's preference counts, a caller that offers only others is
+        refused, one that offers none is let in.
+    origins: web origins (https://shop.example) whose pages may connect besides those of this host; "*" is any.
+        Callers that are no browsers send no origin and are let in.
+    headers: of the 101 response.
+    reads_while_draining: iteration goes on when the server drains: what is running can't end otherwise.
+    """
+
+    serve: Callable[[WebSocket], Awaitable[None]]
+    subprotocols: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    limits: WebSocketLimits = WebSocketLimits()
+    headers: Sequence[tuple[str, str]] = ()
+    reads_while_draining: bool = False
+
+
+class WebSocketServer:
+    """The open connections of an HTTP server."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[WebSocket, asyncio.Task[None]] = {}
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    async def serve(self, request: web.BaseRequest, upgrade: HttpUpgrade) -> web.StreamResponse:
+        """Shake hands and serve; or the response that says why not."""
+        refusal, subprotocol = _judge(request, upgrade)
+        if refusal is not None:
+            return refusal
+        response = web.WebSocketResponse(
+            protocols=(subprotocol,) if subprotocol else (),
+            compress=upgrade.limits.compression,
+            max_msg_size=upgrade.limits.max_message_bytes + 1,  # the engine refuses what is just as large
+            heartbeat=None,
+            autoping=False,
+            autoclose=False,
+            timeout=STOP_SECONDS,
+        )
+        response.headers.extend(upgrade.headers)
+        await response.prepare(request)
+        socket = WebSocket(response, upgrade.limits, subprotocol, reads_while_draining=upgrade.reads_while_draining)
+        if self._draining:
+            socket.drain()
+        task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
+        self._sockets[socket] = task
+        try:
+            await _outlive(task, socket)
+        finally:
+            del self._sockets[socket]
+        return response
+
+    def drain(self) -> None:
+        """Ask all handlers to come to an end."""
+        self._draining = True
+        for socket in self._sockets:
+            socket.drain()
+
+    async def stop(self) -> None:
+        """Close what is open with 1001, and cancel what still runs."""
+        if self._sockets:
+            going = [socket.close(GOING_AWAY, "the server stops", seconds=STOP_SECONDS) for socket in self._sockets]
+            await asyncio.gather(*going)
+            tasks = list(self._sockets.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._draining = False
+
+
+async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket) -> None:
+    try:
+        await serve(socket)
+    except WebSocketClosed:
+        pass
+    except Exception:
+        log.exception("bug behind a WebSocket")
+        await socket.close(INTERNAL, "internal error")
+    await socket.close(GOING_AWAY if socket.draining else NORMAL)
+
+
+async def _outlive(task: "asyncio.Task[None]", socket: WebSocket) -> None:
+    """Wait for the handler. The engine cancels when the connection ends; after a close in form that is no reason to
+    give up what arrived before it."""
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if socket.close_code in (0, ABNORMAL) or current is None:
+            task.cancel()
+            await asyncio.wait((task,))
+            socket.drop()
+            raise
+        current.uncancel()
+        await asyncio.wait((task,))
+
+
+def _judge(request: web.BaseRequest, upgrade: HttpUpgrade) -> tuple[web.Response | None, str]:
+    """(the refusal, or None), (the subprotocol, or empty). RFC 6455, 4.2."""
+    headers = request.headers
+    asked = wants_upgrade(headers.get(hdrs.CONNECTION, ""), headers.get(hdrs.UPGRADE, ""))
+    if request.method != hdrs.METH_GET or not asked:
+        return _refuse(
+            426, Code.INVALID_ARGUMENT, "a WebSocket handshake is expected here", (hdrs.UPGRADE, WEBSOCKET)
+        ), ""
+    if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != VERSION:
+        text = f"WebSocket version {VERSION} is spoken here"
+        return _refuse(426, Code.INVALID_ARGUMENT, text, (hdrs.SEC_WEBSOCKET_VERSION, VERSION)), ""
+    if not _is_key(headers.get(hdrs.SEC_WEBSOCKET_KEY, "")):
+        return _refuse(400, Code.INVALID_ARGUMENT, "Sec-WebSocket-Key is not 16 bytes in base64"), ""
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is not None and not _admits(upgrade.origins, origin, headers.get(hdrs.HOST, "")):
+        return _refuse(403, Code.PERMISSION_DENIED, "pages of this origin may not connect"), ""
+    offered = [name.strip() for name in ",".join(headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())).split(",")]
+    offered = [name for name in offered if name]
+    if not upgrade.subprotocols or not offered:
+        return None, ""
+    for name in offered:
+        if name in upgrade.subprotocols:
+            return None, name
+    text = f"of the subprotocols, {', '.join(upgrade.subprotocols)} are spoken here"
+    return _refuse(400, Code.INVALID_ARGUMENT, text), ""
+
+
+def wants_upgrade(connection: str, upgrade: str) -> bool:
+    """Whether these two headers ask for a WebSocket."""
+    return upgrade.strip().lower() == WEBSOCKET and "upgrade" in (
+        token.strip().lower() for token in connection.split(",")
+    )
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _admits(origins: Sequence[str], origin: str, host: str) -> bool:
+    """Where TLS ends before the gateway the scheme is not known; the host and port tell."""
+    same = bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+    return same or "*" in origins or origin.lower() in origins
+
+
+def _refuse(status: int, code: Code, detail: str, header: tuple[str, str] | None = None) -> web.Response:
+    response = web.Response(status=status, body=problem_json(status, code, detail), content_type=PROBLEM_JSON)
+    if header is not None:
+        response.headers.add(*header)
+        if header[0] == hdrs.UPGRADE:
+            response.headers[hdrs.CONNECTION] = "Upgrade"
+    return response
+
+
+# -- client
+
+
+class WebSocketClient:
+    """Opens connections; wss:// means TLS with a verified certificate.
+
+    connections: open at a time; further ones wait.
+
+    No redirect is followed, no cookie kept, no proxy taken from the environment. Error texts name no host.
+    """
+
+    def __init__(self, limits: WebSocketLimits, *, connections: int = CONNECTIONS) -> None:
+        self._limits = limits
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._open: set[WebSocket] = set()
+
+    async def connect(
+        self, url: str, headers: Sequence[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
+    ) -> WebSocket:
+        """A new connection; whoever asked closes it. url: ws:// or wss://, percent-encoded already.
+
+        Raises Failure, always with sent=False: UNAVAILABLE for a peer that can't be reached or speaks no WebSocket,
+        or by the status that it refuses with; INVALID_ARGUMENT for a header that HTTP can't carry.
+        """
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                engine = await self._opened().ws_connect(
+                    URL(url, encoded=True),
+                    headers=headers,
+                    protocols=subprotocols,
+                    compress=15 if self._limits.compression else 0,
+                    max_msg_size=self._limits.max_message_bytes + 1,
+                    autoping=False,
+                    autoclose=False,
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error) from error
+        socket = WebSocket(engine, self._limits, engine.protocol or "", reads_while_draining=True)
+        self._open.add(socket)
+        socket._pump_task.add_done_callback(lambda _: self._open.discard(socket))  # noqa: SLF001  its own file
+        return socket
+
+    async def close(self) -> None:
+        """Close all connections with 1001. Safe at any time."""
+        await asyncio.gather(*(socket.close(GOING_AWAY, seconds=STOP_SECONDS) for socket in list(self._open)))
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        session = self._session
+        if session is None:
+            session = self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=ClientTimeout(sock_connect=CONNECT_SECONDS, ceil_threshold=float("inf")),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent",),
+                trust_env=False,
+                trace_configs=[_no_redirects()],
+                max_line_size=HEADER_BYTES,
+                max_field_size=HEADER_BYTES,
+                max_headers=HEADERS,
+            )
+        return session
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """The engine's handshake follows redirects and has no switch for it."""
+
+    async def refuse(_: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestRedirectParams) -> None:
+        response = seen.response
+        response.close()
+        raise aiohttp.WSServerHandshakeError(response.request_info, response.history, status=response.status)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
+
+
+def _failure(error: Exception) -> Failure:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return Failure(Code.UNAVAILABLE, "the upstream's certificate is not trusted", sent=False)
+        case aiohttp.WSServerHandshakeError(status=101):
+            return Failure(Code.UNAVAILABLE, "the upstream's WebSocket handshake is malformed", sent=False)
+        case aiohttp.WSServerHandshakeError(status=status):
+            text = f"the upstream refused the WebSocket with HTTP status {status}"
+            return Failure(_REFUSED.get(status, Code.UNAVAILABLE), text, sent=False)
+        case aiohttp.InvalidURL():
+            return Failure(Code.INVALID_ARGUMENT, "the request makes no valid URL", sent=False)
+        case aiohttp.ClientError() | OSError():
+            return Failure(Code.UNAVAILABLE, "the upstream can't be reached", sent=False)
+        case _:
+            return Failure(Code.INVALID_ARGUMENT, "a header has characters that HTTP can't carry", sent=False)
