@@ -96,6 +96,8 @@ def read_value(message: Any) -> Any:
         return getattr(message, kind)
     if kind == "number_value":
         number = message.number_value
+        if number - number != 0:
+            raise ValueError(f"google.protobuf.Value holds no {number}")  # struct.proto forbids it, and JSON has none
         return int(number) if number.is_integer() and -_EXACT <= number <= _EXACT else number
     if kind == "struct_value":
         return read_struct(message.struct_value)

@@ -82,7 +82,9 @@ def _fill(draw: Callable[[st.SearchStrategy[Any]], Any], message: Any, depth: in
             message.list_value.SetInParent()
         else:
             field = message.DESCRIPTOR.fields_by_name[kind]
-            setattr(message, kind, 0 if kind == "null_value" else draw(_numbers(field)))
+            finite = st.floats(allow_nan=False, allow_infinity=False)  # struct.proto forbids others
+            values = finite if kind == "number_value" else _numbers(field)
+            setattr(message, kind, 0 if kind == "null_value" else draw(values))
     else:
         for field in message.DESCRIPTOR.fields:
             if draw(st.integers(0, 3)) == 0:
@@ -364,3 +366,12 @@ def test_formats_of_one_contract_are_equal() -> None:
     assert ProtobufFormat(SCHEMA) == ProtobufFormat(SCHEMA)
     assert ProtobufFormat(SCHEMA) != ProtobufFormat(LEGACY)
     assert len({ProtobufFormat(SCHEMA), ProtobufFormat(SCHEMA)}) == 1
+
+
+def test_a_value_that_is_no_json_number_is_refused() -> None:
+    message = Everything()
+    message.values.add().number_value = 1
+    message.values.add().number_value = math.inf
+    with pytest.raises(Failure, match="holds no inf") as refused:
+        decode(message.SerializeToString())
+    assert refused.value.path == "$.values[1]"
