@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from gateway.schema.text import SECOND, check_timestamp, format_bytes, parse_bytes, parse_decimal
 
 _MAX_DURATION: Final = 315_576_000_000 * SECOND
-_FLOAT32_MAX: Final = 3.4028234663852886e38
+_FLOAT32_LIMIT: Final = 3.4028235677973366e38  # the least double that rounds to infinity as a single
 _EXACT: Final = 2**53
 
 
@@ -71,7 +71,7 @@ def write_decimal(value: Decimal, message: Any) -> None:
 
 def float32(value: float) -> float:
     """The value itself. upb would turn a finite double beyond the range into an infinity."""
-    if -_FLOAT32_MAX <= value <= _FLOAT32_MAX or value - value != 0:
+    if -_FLOAT32_LIMIT < value < _FLOAT32_LIMIT or value - value != 0:
         return value
     raise ValueError(f"{value!r} is out of the range of float32")
 

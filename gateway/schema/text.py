@@ -29,7 +29,7 @@ _TIME: Final = re.compile(
 )
 _TIMESTAMP: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9})[0-9]*)?"
-    r"(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))?"
+    r"(?:([Zz])|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?"
 )
 _ISO_DURATION: Final = re.compile(
     r"([+-]?)P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)W)?(?:([0-9]+)D)?"
@@ -217,6 +217,8 @@ def parse_duration(text: str) -> int:
     match = _ISO_DURATION.fullmatch(text) if len(text) <= 64 else None
     if match is None or text[-1] in "PT":
         raise ValueError(f"{_shown(text)} is not a duration such as PT1.5S or 1.5s")
+    if re.search(r"\.[0-9]{9}[0-9]*[1-9]", text):
+        raise ValueError(f"{_shown(text)} has more digits than nanoseconds")
     sign, years, months, weeks, days, hours, minutes, seconds, fraction = match.groups()
     if int(years or 0) or int(months or 0):
         raise ValueError(f"{_shown(text)}: years and months have no fixed length; give days")

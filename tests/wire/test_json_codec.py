@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 from support.plain import plain, shown
@@ -50,6 +50,9 @@ to_protobuf = ProtobufFormat(SCHEMA).encoder(EVERYTHING)
 from_json = JsonFormat().decoder(EVERYTHING, Unknown.REJECT)
 to_json = JsonFormat().encoder(EVERYTHING)
 
+# A message of every kind takes minutes to shrink.
+NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
+
 
 def without_decimals(message: Any) -> None:
     """google.type.Decimal has a form of its own here, text; json_format knows it as any message."""
@@ -60,7 +63,7 @@ def without_decimals(message: Any) -> None:
 
 
 @given(everythings())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, phases=NO_SHRINKING)
 def test_json_format_reads_what_we_write_and_writes_what_we_read(message: Any) -> None:
     without_decimals(message)
     ours = to_json(from_protobuf(message.SerializeToString()))
@@ -71,7 +74,7 @@ def test_json_format_reads_what_we_write_and_writes_what_we_read(message: Any) -
 
 
 @given(everythings())
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75, deadline=None, phases=NO_SHRINKING)
 def test_both_write_the_same_members(message: Any) -> None:
     without_decimals(message)
     ours = json.loads(to_json(from_protobuf(message.SerializeToString())))
@@ -80,7 +83,7 @@ def test_both_write_the_same_members(message: Any) -> None:
 
 
 @given(everythings())
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75, deadline=None, phases=NO_SHRINKING)
 def test_original_names_are_read_too(message: Any) -> None:
     without_decimals(message)
     theirs = json_format.MessageToJson(message, descriptor_pool=SCHEMA.pool, preserving_proto_field_name=True)
