@@ -5,7 +5,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -45,18 +45,21 @@ VARINTS = st.fixed_dictionaries(
 CUTS = st.lists(st.integers(0, 400), max_size=30)
 
 
+@settings(deadline=None)
 @given(LENGTHS | VARINTS, st.lists(st.binary(max_size=300), max_size=6), CUTS)
 def test_length_prefix(declared: dict[str, Any], bodies: list[bytes], cuts: list[int]) -> None:
     wanted = framing(**declared)
     assert read(wanted, b"".join(wanted.frame(body, LIMIT) for body in bodies), cuts) == bodies
 
 
+@settings(deadline=None)
 @given(st.integers(-8, 8), st.booleans(), st.lists(st.binary(min_size=8, max_size=40), max_size=5), CUTS)
 def test_adjusted_length(adjust: int, includes_self: bool, bodies: list[bytes], cuts: list[int]) -> None:
     wanted = framing(kind="length", width=1, adjust=adjust, includes_self=includes_self)
     assert read(wanted, b"".join(wanted.frame(body, LIMIT) for body in bodies), cuts) == bodies
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(("\n", "\r\n", "aab", "\x03", "abab")),
     st.sampled_from(("", "\x02", "<<")),
@@ -79,18 +82,21 @@ def test_delimiter(delimiter: str, start: str, keep: bool, texts: list[str], cut
     assert read(wanted, stream, cuts) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=7, max_size=7), max_size=5), CUTS)
 def test_fixed(bodies: list[bytes], cuts: list[int]) -> None:
     wanted = framing(kind="fixed", size=7)
     assert read(wanted, b"".join(wanted.frame(body, LIMIT) for body in bodies), cuts) == bodies
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300), CUTS)
 def test_until_close(body: bytes, cuts: list[int]) -> None:
     wanted = framing(kind="until-close")
     assert read(wanted, wanted.frame(body, LIMIT), cuts) == [body]
 
 
+@settings(deadline=None)
 @given(LENGTHS, st.binary(max_size=200), CUTS)
 def test_noise_is_refused_or_read_but_never_hoarded(declared: dict[str, Any], noise: bytes, cuts: list[int]) -> None:
     try:
