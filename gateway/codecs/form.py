@@ -75,6 +75,8 @@ def _tree(type_: Type, fields: dict[str, str | list[str]]) -> Any:
                 node[".".join(steps[depth:])] = value  # read() refuses or drops it
                 break
             if depth == len(steps) - 1:
+                if field.name in node:
+                    raise invalid("given twice, under two of its names", where)
                 node[field.name] = typed_text(field, value, where)
             elif isinstance(field.type, Record):
                 node, record = node.setdefault(field.name, {}), field.type
@@ -119,8 +121,8 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
                 yield from _flatten(member, f"{prefix}.{name}" if prefix else name)
         case list():
             for item in value:
-                if isinstance(item, dict | list):
-                    raise invalid("a list of objects has no form in a query", f"$.{prefix}")
+                if item is None or isinstance(item, dict | list):
+                    raise invalid("a list of objects, lists or nulls has no form in a query", f"$.{prefix}")
                 yield from _flatten(item, prefix)
         case None:
             pass
