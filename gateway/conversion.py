@@ -246,7 +246,8 @@ class Converter:
                 self.lose(path, f"required by the target as {target.name}, optional here: refused when absent")
             tests.append("{} is U")
         if source.nullable and not target.nullable:
-            self.lose(path, "null becomes absent")
+            if source.default is not None:  # else null is but how that contract says it
+                self.lose(path, "null becomes absent")
             tests.append("{} is None")
         if dropped := self._unspecified(source, target):
             tests.append(f"{{}} == {dropped!r}")

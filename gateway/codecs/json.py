@@ -72,7 +72,7 @@ class JsonFormat:
 
         def decode(body: bytes) -> Any:
             try:
-                if unbounded and _too_deep(body):
+                if unbounded and too_deep(body):
                     raise invalid(f"JSON is nested deeper than {NESTING} levels")
                 value = parse(body)
                 return value if convert is None else convert(value)
@@ -350,7 +350,8 @@ def _unbounded(type_: Type) -> bool:
     return visit(type_)
 
 
-def _too_deep(body: bytes) -> bool:
+def too_deep(body: bytes) -> bool:
+    """Whether JSON is nested deeper than NESTING; what is no JSON may pass."""
     if body.count(b"[") + body.count(b"{") <= NESTING:
         return False
     depth = 0
@@ -365,7 +366,7 @@ def _too_deep(body: bytes) -> bool:
 
 
 def _parse(body: bytes) -> Any:
-    if _too_deep(body):
+    if too_deep(body):
         raise invalid(f"JSON is nested deeper than {NESTING} levels")
     try:
         return _generic(body)

@@ -122,7 +122,7 @@ class Field:
     required: a value must be there. Absent otherwise reads as `default`, or stays absent (UNSET) without one.
     nullable: null is a value of its own, different from absent.
     default: what absence means in this contract: proto3's zero values, XSD and Thrift defaults, [] of a repeated
-        field. A plain value.
+        field, None where absence and null are one. A plain value.
     json_name: the member name in JSON; the field's name where empty.
     choice: name of the Choice that this field is an arm of.
     wire: the hint of the IDL that this field came from (proto field, XML particle); only that IDL's codec reads it.
