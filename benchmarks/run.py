@@ -30,6 +30,7 @@ OTHER_CORE: Final = 1
 CONNECTIONS: Final = 32
 WARM_UP: Final = 200
 LEAST_REQUESTS: Final = 64
+READY_SECONDS: Final = 30.0
 PAGE: Final = FOLDER.parent / "docs" / "benchmarks.md"
 
 
@@ -165,18 +166,18 @@ def _say(process: Process, line: str) -> None:
     process.input.flush()
 
 
-def _wait_right(contender: Contender, message: str, seconds: float = 30.0) -> None:
+def _wait_right(contender: Contender, message: str) -> None:
     """Return when the variant answers with the right status. Raises StartError."""
     job = contender.case.job(message)
     headers = {"Content-Type": job["content_type"], **job["headers"]}
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + READY_SECONDS
     while True:
         answer = _ask(contender.port, job["path"], job["body"].encode(), headers)
         if answer[0] == job["status"]:
             return
         contender.process.check()
         if time.monotonic() > deadline:
-            raise contender.process.failed(f"{message}: still {answer} after {seconds:.0f} s")
+            raise contender.process.failed(f"{message}: still {answer} after {READY_SECONDS:g} s")
         time.sleep(0.1)
 
 
