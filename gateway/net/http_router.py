@@ -5,9 +5,9 @@ verb after the last segment (`:cancel`). https://google.aip.dev/127, google/api/
 """
 
 import re
-from collections.abc import Iterable
-from typing import Generic, TypeVar
-from urllib.parse import unquote
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, unquote
 
 H = TypeVar("H")
 
@@ -53,6 +53,18 @@ class PathTemplate:
         if found is None:
             return None
         return {name: unquote(value, errors="strict") for name, value in zip(self.names, found.groups(), strict=True)}
+
+    def fill(self, params: Mapping[str, Any]) -> str:
+        """The path with these captures, percent-encoded; a slash too, unless the variable spans segments.
+
+        Raises KeyError for a capture that is not there.
+        """
+
+        def value(variable: re.Match[str]) -> str:
+            name, sub = variable.groups()
+            return quote(str(params[name]), safe="/" if sub and ("/" in sub or "**" in sub) else "")
+
+        return self.text if self.literal else _VARIABLE.sub(value, self.text)
 
     def __str__(self) -> str:
         return self.text

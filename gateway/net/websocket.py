@@ -59,12 +59,16 @@ log = logging.getLogger("gateway.websocket")
 
 
 class WebSocketClosed(Exception):
-    """Nothing can be sent any more. code, reason: as WebSocket's close_code and close_reason."""
+    """Nothing can be sent any more.
 
-    def __init__(self, code: int, reason: str) -> None:
+    code, reason: as WebSocket's close_code and close_reason. sent: False where nothing of the message has gone out.
+    """
+
+    def __init__(self, code: int, reason: str, *, sent: bool) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.sent = sent
 
 
 class WebSocketLimits(msgspec.Struct, frozen=True):
@@ -153,7 +157,7 @@ class WebSocket:
         opcode = WSMsgType.TEXT if text or isinstance(message, str) else WSMsgType.BINARY
         async with self._sending:
             if self.closed:
-                raise WebSocketClosed(self.close_code, self.close_reason)
+                raise WebSocketClosed(self.close_code, self.close_reason, sent=False)
             self._active = self._loop.time()
             self._written += len(data)
             try:
@@ -163,7 +167,7 @@ class WebSocket:
                     # The engine's writers share one future to wait on: one that is cancelled would cancel all.
                     await asyncio.shield(self._detach(self._writer.send_frame(data, opcode)))
             except ConnectionError:
-                raise WebSocketClosed(self.close_code or ABNORMAL, self.close_reason) from None
+                raise WebSocketClosed(self.close_code or ABNORMAL, self.close_reason, sent=True) from None
 
     async def close(self, code: int = NORMAL, reason: str = "", *, seconds: float = CLOSE_SECONDS) -> None:
         """Close, and return once the peer has agreed or `seconds` are over. What it still sends is dropped.
@@ -186,6 +190,10 @@ class WebSocket:
         finally:
             self._hang_up()
         await asyncio.wait((self._pump_task,))
+
+    def close_soon(self, code: int = NORMAL, reason: str = "") -> None:
+        """As close(), without waiting."""
+        self._detach(self.close(code, reason))
 
     async def wait_closed(self) -> None:
         """Return once the peer has closed or the connection is broken."""
@@ -312,7 +320,7 @@ class WebSocket:
         quiet = now - self._heard
         heartbeat = self._limits.heartbeat_seconds
         if now - self._active >= self._limits.idle_seconds and not self.closed:
-            self._detach(self.close(GOING_AWAY, "idle"))
+            self.close_soon(GOING_AWAY, "idle")
         elif quiet >= 2 * heartbeat:
             self.drop()
         elif quiet >= 0.9 * heartbeat and not self.closed:
@@ -360,6 +368,7 @@ class HttpUpgrade(msgspec.Struct):
         Callers that are no browsers send no origin and are let in.
     headers: of the 101 response.
     reads_while_draining: iteration goes on when the server drains: what is running can't end otherwise.
+    outlives: `serve` is not cancelled when the connection breaks either: what has arrived is worth finishing.
     """
 
     serve: Callable[[WebSocket], Awaitable[None]]
@@ -368,6 +377,7 @@ class HttpUpgrade(msgspec.Struct):
     limits: WebSocketLimits = WebSocketLimits()
     headers: Sequence[tuple[str, str]] = ()
     reads_while_draining: bool = False
+    outlives: bool = False
 
 
 class WebSocketServer:
@@ -402,7 +412,7 @@ class WebSocketServer:
         task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
         self._sockets[socket] = task
         try:
-            await _outlive(task, socket)
+            await _finish(task, socket, upgrade.outlives)
         finally:
             del self._sockets[socket]
         return response
@@ -436,14 +446,14 @@ async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket)
     await socket.close(GOING_AWAY if socket.draining else NORMAL)
 
 
-async def _outlive(task: "asyncio.Task[None]", socket: WebSocket) -> None:
+async def _finish(task: "asyncio.Task[None]", socket: WebSocket, outlives: bool) -> None:
     """Wait for the handler. The engine cancels when the connection ends; after a close in form that is no reason to
     give up what arrived before it."""
     try:
         await asyncio.wait((task,))
     except asyncio.CancelledError:
         current = asyncio.current_task()
-        if socket.close_code in (0, ABNORMAL) or current is None:
+        if current is None or (socket.close_code in (0, ABNORMAL) and not outlives):
             task.cancel()
             await asyncio.wait((task,))
             socket.drop()
