@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from gateway import port
 from gateway.codecs.format import Unknown
+from gateway.duration import Duration
 from gateway.net.address import split_host_port
 
 _RESERVED = ("grpc-", ":", "content-type", "te", "user-agent", "host", "connection", "transfer-encoding")
@@ -78,10 +79,10 @@ class Endpoint(port.Endpoint):
     max_connections: int = Field(
         default=10_000, ge=1, description="listen only: connections at a time; more are refused."
     )
-    keepalive_seconds: float | None = Field(
+    keepalive: Duration | None = Field(
         default=None,
         ge=10,
-        description="Ping the peer after this many quiet seconds of a connection with calls on it; never where absent.",
+        description="Ping the peer after this quiet time of a connection with calls on it; never where absent.",
     )
     compression: Literal["none", "gzip"] = Field(
         default="none", description="How messages are compressed on the way out. Both are understood on the way in."

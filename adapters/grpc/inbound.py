@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -131,8 +132,8 @@ class GrpcInbound:
             ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.server_handshake_timeout_ms", 10_000),
         ]
-        if endpoint.keepalive_seconds is not None:
-            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive_seconds * 1000)))
+        if endpoint.keepalive is not None:
+            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)))
             options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
         return options
 
@@ -162,15 +163,19 @@ class _Methods(_GenericRpcHandler):
         self._handlers = handlers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
-        return self._handlers.get(handler_call_details.method) or _UNKNOWN
+        method = handler_call_details.method
+        return self._handlers.get(method) or _unknown(method, self._handlers)
 
 
-async def _unknown(_: AsyncIterator[bytes], context: Any) -> None:
-    context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-    context.set_details("no route serves this method")
+def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, Any]":
+    near = get_close_matches(method, served, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
 
+    async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details(f"no route serves {method[:200]}{hint}")
 
-_UNKNOWN: Final = grpc.stream_stream_rpc_method_handler(_unknown)
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class _Call:

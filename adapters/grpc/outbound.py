@@ -126,8 +126,8 @@ class GrpcOutbound:
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.enable_http_proxy", 0),  # only routes.yaml says where traffic goes
         ]
-        if endpoint.keepalive_seconds is not None:
-            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive_seconds * 1000)))
+        if endpoint.keepalive is not None:
+            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)))
             options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
         if endpoint.tls is not None and endpoint.tls.server_name:
             options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
