@@ -74,7 +74,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     key = _key(item)
     if key is not None:
-        item.config.stash[_MATRIX].add(key, _params(item).get("case"), report)
+        case = _params(item).get("case")
+        name = item.originalname if isinstance(item, pytest.Function) else item.name
+        item.config.stash[_MATRIX].add(key, case.id if case is not None else name, report)
     return report
 
 

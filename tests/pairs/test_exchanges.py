@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.pairs import Case, Pair, cases, routes, write_routes
 from support.peers import RefusedError
-from support.specimen import DETAIL, Specimen, bare, refused, specimen
+from support.specimen import DETAIL, Specimen, bare, exact, refused, specimen
 
 from gateway import config as configuration
 from gateway.compile import compile_plan
@@ -29,9 +29,9 @@ async def test_exchange(pair: Pair, case: Case) -> None:
     sent = _requests(case)
     replies = await pair.caller.call(case, sent)
     expected = case.sent(sent)
-    assert await pair.backend.record.ended(len(expected)) == expected
+    assert exact(await pair.backend.record.ended(len(expected))) == exact(expected)
     if case.outbound.replies is not Count.NONE:
-        assert replies == case.told(sent)
+        assert exact(replies) == exact(case.told(sent))
     elif case.inbound.replies is not Count.NONE:
         _check_receipts(pair, replies)
 

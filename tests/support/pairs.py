@@ -230,11 +230,20 @@ async def serving(key: PairKey, folder: Path) -> AsyncIterator[Pair]:
         dialect = caller_type.dialect or backend_type.dialect or Dialect.PROTO
         backend = await stack.enter_async_context(backend_type(folder, legal, dialect, key.variant))
         caller = await stack.enter_async_context(caller_type(folder, legal, dialect, key.variant))
-        runtime = Runtime(write_routes(folder, *routes(caller, backend, legal)))
-        stack.push_async_callback(runtime.stop)
+        await stack.enter_async_context(running(write_routes(folder, *routes(caller, backend, legal))))
+        yield Pair(key, caller, backend, folder)
+
+
+@asynccontextmanager
+async def running(file: Path) -> AsyncIterator[Runtime]:
+    """A gateway on this routes.yaml that is ready."""
+    runtime = Runtime(file)
+    try:
         await runtime.start()
         await until(lambda: not any(runtime.unready().values()), lambda: f"not ready: {runtime.unready()}")
-        yield Pair(key, caller, backend, folder)
+        yield runtime
+    finally:
+        await runtime.stop()
 
 
 def write_routes(folder: Path, endpoints: Mapping[str, Any], found: Mapping[str, Any]) -> Path:

@@ -40,7 +40,14 @@ class _Reader:
 
     def __init__(self, bootstrap: str, topics: Sequence[str], take: Callable[[Any], None]) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False}
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": uuid.uuid4().hex,
+                "enable.auto.commit": False,
+                # A broker that does not answer a waiting fetch when a record comes is asked often.
+                "fetch.wait.max.ms": 20,
+                "log_level": 0,
+            }
         )
         self._consumer.assign([TopicPartition(topic, 0, 0) for topic in topics])
         self._take = take
@@ -73,7 +80,7 @@ class Caller:
         self._dialect = dialect
         self._topics = {case.id: f"in-{uuid.uuid4().hex[:8]}-{case.id}" for case in cases}
         self._letters: dict[str, list[Any]] = {}
-        self._producer = Producer({"bootstrap.servers": str(self._bootstrap), "linger.ms": 0})
+        self._producer = Producer({"bootstrap.servers": str(self._bootstrap), "linger.ms": 0, "log_level": 0})
         self._reader: _Reader | None = None
 
     async def __aenter__(self) -> Self:

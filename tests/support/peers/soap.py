@@ -21,9 +21,9 @@ from gateway.status import Code
 from support.answers import answers, refuses
 from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
-from support.specimen import DETAIL, Specimen, duration_text
+from support.specimen import DETAIL, Specimen
 from support.specimen_json import Dialect
-from support.specimen_xml import NAMESPACE, SCHEMA, fill, specimen_of, tag, zeep_arguments
+from support.specimen_xml import NAMESPACE, SCHEMA, beyond_zeep, fill, specimen_of, tag, zeep_arguments
 
 WSDL: Final = Path(__file__).parents[2] / "schemas" / "specimen.wsdl"
 SOAP11: Final = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -58,7 +58,7 @@ class Caller:
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         (specimen,) = specimens
         service = self._client.create_service("{urn:test:specimen:wsdl}Soap11", self._url(case))
-        self._wire.took = specimen.get("took")
+        self._wire.texts = beyond_zeep(specimen)
         arguments = zeep_arguments(specimen, zeep.xsd.Nil)
         try:
             found = await asyncio.to_thread(getattr(service, _operation(case)), **arguments)
@@ -112,15 +112,15 @@ def _operation(case: Case) -> str:
 
 
 class _Wire(Plugin):  # type: ignore[misc]
-    """Sends durations that zeep can't, and keeps the reply as it came."""
+    """Sends what zeep can't, and keeps the reply as it came. texts: of elements, by name."""
 
     def __init__(self) -> None:
-        self.took: int | None = None
+        self.texts: Mapping[str, str] = {}
         self.body: Any = None
 
     def egress(self, envelope: Any, http_headers: Any, operation: Any, binding_options: Any) -> Any:
-        if self.took is not None:
-            envelope.find(f".//{tag('took')}").text = duration_text(self.took)
+        for name, text in self.texts.items():
+            envelope.find(f".//{tag(name)}").text = text
         SCHEMA.assertValid(envelope.find(f"{{{SOAP11}}}Body")[0])
         return envelope, http_headers
 
