@@ -384,7 +384,7 @@ class _Link:
         source, target, section = self._source, self._target, self._route.section
         declared: dict[str, Type] = {**source.metadata, **dict.fromkeys(source.params, STRING)}
         params: Mapping[str, Type] = _AnyParams(declared) if source.open_params else declared
-        certain = frozenset(declared)
+        certain = frozenset(declared) - source.uncertain
         gathered = section.requests is Requests.GATHER
         coming = List(source.request) if gathered and source.request is not None else source.request
         translation = compile_mapping(

@@ -59,6 +59,7 @@ class Contract:
         outbound: taken out of the request by name, as text).
     open_params: inbound only: any further name may come along at run time (a query string).
     metadata: inbound only: names addressable as $params.NAME with their types; never bound by name.
+    uncertain: inbound only: those of metadata that a request may lack.
     sources: outbound only: metadata that the address computes from the request, name -> source expression
         ("$params.order_id", "$.customer.id", "$key"). "key" becomes Message.key, others Message.params[name].
     receipt: outbound only: names and types that the reply's params carry (one-way delivery).
@@ -80,6 +81,7 @@ class Contract:
     params: tuple[str, ...] = ()
     open_params: bool = False
     metadata: Mapping[str, Type] = field(default_factory=dict)
+    uncertain: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
     receipt: Mapping[str, Type] = field(default_factory=dict)
     failure: Callable[[str], Record | None] = lambda name: None

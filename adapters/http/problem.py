@@ -8,8 +8,9 @@ import msgspec
 
 from adapters.http.status import TO_WIRE, code_of
 from gateway.net.http_server import ENCODINGS, HttpReply, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
-from gateway.net.problem_json import PROBLEM_JSON, problem_json, title
-from gateway.status import Code, Detail, Failure
+from gateway.net.problem_json import PROBLEM_JSON, details_json, problem_json, title
+from gateway.net.problem_json import failure_of as told
+from gateway.status import Code, Failure
 
 
 class UnsupportedMediaType(Failure):
@@ -36,13 +37,9 @@ def status_of(failure: Failure) -> int:
 
 def body_of(failure: Failure) -> bytes:
     """The problem; details as a list of objects with their type's name."""
-    details = [
-        {"type": detail.name, **detail.value}
-        if isinstance(detail.value, Mapping)
-        else {"type": detail.name, "value": msgspec.to_builtins(detail.value, str_keys=True)}
-        for detail in failure.details
-    ]
-    return problem_json(status_of(failure), failure.code, failure.text, path=failure.path, details=details)
+    return problem_json(
+        status_of(failure), failure.code, failure.text, path=failure.path, details=details_json(failure)
+    )
 
 
 def reply_of(failure: Failure) -> HttpReply:
@@ -68,21 +65,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
 
 
 def failure_of_problem(status: int, problem: Mapping[str, Any], retry_after: str = "") -> Failure:
-    name = problem.get("code")
-    code = Code[name] if isinstance(name, str) and name in Code.__members__ else code_of(status)
-    message = problem.get("detail") or problem.get("title") or problem.get("message")
-    path = problem.get("path")
-    text = message if isinstance(message, str) else f"the upstream answered {status} {title(status)}"
-    path = path if isinstance(path, str) else ""
-    details = [
-        Detail(str(entry["type"]), {name: value for name, value in entry.items() if name != "type"})
-        for entry in (problem.get("details") if isinstance(problem.get("details"), list) else ()) or ()
-        if isinstance(entry, dict) and "type" in entry
-    ]
-    return Failure(
-        Code.UNKNOWN if code is Code.OK else code,
-        text.removesuffix(f" at {path}") if path else text,
-        path=path,
-        details=details,
-        retry_after=float(retry_after) if retry_after.isdigit() else None,
-    )
+    failure = told(problem, code_of(status), f"the upstream answered {status} {title(status)}")
+    if retry_after.isdigit():
+        failure.retry_after = float(retry_after)
+    return failure

@@ -1,0 +1,262 @@
+"""How AMQP is written in routes.yaml."""
+
+import json
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from yarl import URL
+
+from gateway import port
+from gateway.codecs.json import JsonFormat
+from gateway.duration import Duration
+
+DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
+
+_SHORT = 255
+
+
+def _short(text: str) -> str:
+    if len(text.encode()) > _SHORT:
+        raise ValueError(f"AMQP takes at most {_SHORT} bytes here")
+    return text
+
+
+def _url(secret: SecretStr) -> SecretStr:
+    try:
+        url = URL(secret.get_secret_value())
+        sound = url.scheme in DEFAULT_PORTS and bool(url.host) and not url.query_string and not url.fragment
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("this is no URL such as amqp://user:password@rabbitmq:5672/virtual-host")
+    return secret
+
+
+Short = Annotated[str, AfterValidator(_short)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_short)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
+    certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
+    key: str = Field(default="", description="PEM file of the client certificate's key.")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class Endpoint(port.Endpoint):
+    url: Annotated[SecretStr, AfterValidator(_url)] = Field(
+        description="amqp://user:password@host:port/virtual-host of the broker, or amqps:// for TLS, which verifies "
+        "its certificate; never logged. The virtual host is / where there is none.",
+    )
+    tls: Tls | None = Field(default=None, description="Certificates for amqps://, where the system's don't do.")
+    connection_name: Short = Field(default="gateway", description="How the gateway names itself to the broker.")
+    heartbeat: Duration = Field(
+        default=10.0,
+        ge=1,
+        le=600,
+        description="Pulse of each connection, in whole seconds; one that is silent for three is given up.",
+    )
+    max_message_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1,
+        le=512 * 1024 * 1024,
+        description="Largest message either way, in bytes. Keep it within the broker's max_message_size.",
+    )
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        if self.tls is not None and self.address.scheme != "amqps":
+            raise ValueError("tls goes with an amqps:// url")
+        return self
+
+    @property
+    def address(self) -> URL:
+        """With the password in it."""
+        return URL(self.url.get_secret_value())
+
+    @property
+    def virtual_host(self) -> str:
+        return unquote(self.address.raw_path[1:]) or "/"
+
+    @property
+    def place(self) -> str:
+        """host:port/virtual-host, for operators."""
+        url = self.address
+        return f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}/{self.virtual_host.removeprefix('/')}"
+
+    @property
+    def format(self) -> JsonFormat:
+        """How messages are written and read."""
+        return JsonFormat(self.int64, self.decimal)
+
+
+class ExchangeDeclaration(_Section):
+    type: Short = Field(default="topic", description="direct, topic, fanout, headers, or a plugin's type.")
+    durable: bool = Field(default=True, description="Whether it outlives a restart of the broker.")
+    arguments: dict[str, Any] = Field(default={}, description="Further arguments, such as alternate-exchange.")
+
+
+class QueueBinding(_Section):
+    exchange: Name = Field(description="The exchange that is to route to the queue.")
+    routing_key: Short = Field(default="", description="Which messages: a routing key, or a topic's pattern.")
+    arguments: dict[str, Any] = Field(default={}, description="What a headers exchange matches.")
+
+
+class QueueDeclaration(_Section):
+    type: Literal["quorum", "classic"] = Field(
+        default="quorum", description="quorum: replicated over a cluster's nodes, always durable."
+    )
+    durable: bool = Field(default=True, description="Whether it outlives a restart of the broker.")
+    arguments: dict[str, Any] = Field(default={}, description="Further arguments, such as x-message-ttl.")
+    bindings: tuple[QueueBinding, ...] = Field(default=(), description="From which exchanges it gets messages.")
+
+    @model_validator(mode="after")
+    def _quorum(self) -> Self:
+        if self.type == "quorum" and not self.durable:
+            raise ValueError("a quorum queue is durable")
+        return self
+
+
+class DeadLetters(_Section):
+    exchange: Short = Field(default="", description="An exchange that is there; the default one where empty.")
+    routing_key: Short = Field(default="", description="With which key, or to which queue of the default exchange.")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not self.exchange and not self.routing_key:
+            raise ValueError("give an exchange, or a queue's name as routing_key")
+        return self
+
+
+def _letters(value: object) -> object:
+    return {"routing_key": value} if isinstance(value, str) else value
+
+
+class Source(port.Address):
+    queue: Name = Field(description="The queue to consume.")
+    declare: QueueDeclaration | None = Field(
+        default=None,
+        description="Create the queue where it is not there, and bind it. Without, it must be there.",
+    )
+    replies: Literal["none", "one"] = Field(
+        default="none",
+        description="one: a message with a reply_to gets the route's reply there, with its correlation_id, before it "
+        "is acknowledged; a failure as a reply with the header gateway-status and a problem+json body.",
+    )
+    prefetch: int = Field(
+        default=64,
+        ge=1,
+        le=65_535,
+        description="Most messages taken and not yet acknowledged, all handled at once in the order in which they "
+        "came; 1 keeps the queue's order throughout.",
+    )
+    max_deliveries: int = Field(
+        default=5,
+        ge=1,
+        description="How often a message is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
+        "dead-lettered; one with a reply_to, whatever may pass, before the failure is its reply. Other failures are "
+        "tried for ever or dead-lettered at once.",
+    )
+    dead_letters: Annotated[
+        DeadLetters | None, BeforeValidator(_letters, json_schema_input_type=DeadLetters | str | None)
+    ] = Field(
+        default=None,
+        description="Where messages go that can't be handled: a queue, which is created where it is not there, or an "
+        "exchange and a routing key. The queue {queue}.dead-letters where absent.",
+    )
+    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
+    max_backoff: Duration = Field(
+        default=30.0, gt=0, le=600, description="Longest wait before any try; it doubles up to here, with jitter."
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        letters = self.letters
+        if not letters.exchange and letters.routing_key == self.queue:
+            raise ValueError(f"dead_letters would put what can't be handled back into {self.queue}")
+        if len(letters.routing_key.encode()) > _SHORT:
+            raise ValueError("the queue's name is too long for {queue}.dead-letters: give dead_letters")
+        if self.max_backoff < self.backoff:
+            raise ValueError("max_backoff is less than backoff")
+        return self
+
+    @property
+    def letters(self) -> DeadLetters:
+        """Where messages go that can't be handled."""
+        return self.dead_letters or DeadLetters(routing_key=f"{self.queue}.dead-letters")
+
+
+class Target(port.Address):
+    exchange: Short = Field(default="", description="The exchange to publish to; the default one where empty.")
+    routing_key: Short = Field(
+        default="",
+        description="The routing key, of the default exchange the queue's name; or where it comes from, such as "
+        "$.customer.region or $params.order_id.",
+    )
+    declare: ExchangeDeclaration | None = Field(
+        default=None,
+        description="Create the exchange where it is not there. Without, it must be there.",
+    )
+    mode: Literal["accepted", "reply"] = Field(
+        default="accepted",
+        description="accepted: answer once the broker has the message. reply: answer with the reply that a consumer "
+        "sends to reply_to (direct reply-to), within the route's deadline.",
+    )
+    persistent: bool = Field(default=True, description="Whether durable queues keep the message on disk.")
+    priority: int | None = Field(default=None, ge=0, le=255, description="The message's priority.")
+    expiration: Duration | None = Field(
+        default=None,
+        gt=0,
+        le=30 * 24 * 3600,
+        description="How long the message may wait in a queue. In mode reply no longer than the caller waits.",
+    )
+    message_id: Short = Field(
+        default="",
+        description="The message's id, or where it comes from; the header message-id where empty, else a new one.",
+    )
+    correlation_id: Short = Field(
+        default="",
+        description="The message's correlation id, or where it comes from; the header correlation-id where empty. "
+        "Mode reply has its own.",
+    )
+    type: Short = Field(default="", description="The message's type property, or where it comes from.")
+    app_id: Short = Field(default="", description="The message's app_id property.")
+    headers: dict[Name, str] = Field(
+        default={}, description="Headers of the message: name to text, or to where it comes from."
+    )
+
+    @model_validator(mode="after")
+    def _routed(self) -> Self:
+        if not self.exchange:
+            if not self.routing_key:
+                raise ValueError("give an exchange, or a queue's name as routing_key")
+            if self.declare is not None:
+                raise ValueError("declare needs an exchange; the default one is always there")
+        if self.mode == "reply" and self.correlation_id:
+            raise ValueError("mode reply has correlation ids of its own")
+        return self
+
+
+def identity(address: port.Address) -> str:
+    """Equal for equal addresses, and hashable."""
+    return json.dumps(address.model_dump(mode="json"), sort_keys=True)

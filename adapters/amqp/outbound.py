@@ -1,0 +1,235 @@
+"""Outbound: publishes to exchanges, and asks over them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Final
+from uuid import uuid4
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from adapters.amqp import topology
+from adapters.amqp.config import Endpoint, Target, identity
+from adapters.amqp.connection import Connection
+from adapters.amqp.consumer import PERSISTENT
+from adapters.amqp.delivery import CORRELATION_ID, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
+from adapters.amqp.publisher import Publisher
+from adapters.amqp.status import GATEWAY_STATUS, told_failure, unreachable
+from adapters.amqp.wire import WireError, write
+from gateway.codecs.format import Unknown
+from gateway.message import Context, Header, Message
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract
+from gateway.schema.types import STRING, Scalar
+from gateway.status import Code, Failure, invalid
+
+PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
+RECEIPT: Final[dict[str, Scalar]] = {"message_id": STRING, "exchange": STRING, "routing_key": STRING}
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
+TRANSIENT: Final = 1
+LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
+_COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
+
+log = logging.getLogger("gateway.amqp")
+
+
+class AmqpOutbound:
+    """All routes of an endpoint share a connection; each address has a channel of its own."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._endpoint = endpoint
+        self._connection = Connection(endpoint, network, f"publishers of {name}")
+        self._services: dict[str, Publish] = {}
+        self._started = False
+
+    async def load(self) -> None:
+        await self._connection.load()
+
+    def contract(self, address: Target) -> Contract:
+        asks = address.mode == "reply"
+        where = f"exchange {address.exchange}" if address.exchange else "the default exchange"
+        end = "the consumer's reply" if asks else "once a queue has it"
+        return Contract(
+            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
+            format=self._endpoint.format,
+            unknown=Unknown.DROP,
+            sources=_sources(address),
+            receipt={} if asks else RECEIPT,
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            describe=f"publishes to {where} of {self._endpoint.place}, "
+            f"routing key {address.routing_key or 'none'}, and answers {end}",
+        )
+
+    def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
+        key = identity(address)
+        service = self._services.get(key)
+        if service is None:
+            kind = Request if pattern is Pattern.REQUEST_REPLY else Publish
+            service = self._services[key] = kind(address, self._connection, self._endpoint, contract.headers)
+            if self._started:
+                service.start()
+        return service
+
+    async def start(self) -> None:
+        self._started = True
+        self._connection.start()
+        for service in self._services.values():
+            service.start()
+
+    async def stop(self) -> None:
+        self._started = False
+        await asyncio.gather(*(service.stop() for service in self._services.values()))
+        await self._connection.stop()
+
+    @property
+    def unready(self) -> str:
+        whys = [service.unready for service in self._services.values()]
+        return "; ".join(dict.fromkeys(why for why in whys if why))
+
+
+def _sources(address: Target) -> dict[str, str]:
+    """What of the address comes from the request: name of the param -> expression."""
+    fixed = {name: getattr(address, name) for name in _COMPUTED}
+    fixed |= {_header_param(name): text for name, text in address.headers.items()}
+    return {name: text for name, text in fixed.items() if text.startswith("$")}
+
+
+def _header_param(name: str) -> str:
+    return f"header {name}"
+
+
+class Publish:
+    """The Service of one address."""
+
+    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, wanted: frozenset[str]) -> None:
+        self._address = address
+        self._wanted = wanted
+        self._limit = endpoint.max_message_bytes
+        self._literals = {name: text for name in _COMPUTED if not (text := getattr(address, name)).startswith("$")}
+        self._headers: list[tuple[str, str, str]] = [
+            (name, _header_param(name), "" if text.startswith("$") else text) for name, text in address.headers.items()
+        ]
+        self._fixed: dict[str, str | int] = {
+            "content_type": JSON,
+            "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,
+            "app_id": address.app_id,
+        }
+        if address.priority is not None:
+            self._fixed["priority"] = address.priority
+        where = address.exchange or address.routing_key
+        self._publisher = Publisher(
+            connection, f"publisher to {where}", endpoint.max_message_bytes, self._prepare, self._lost
+        )
+
+    @property
+    def unready(self) -> str:
+        return self._publisher.unready
+
+    def start(self) -> None:
+        self._publisher.start()
+
+    async def stop(self) -> None:
+        await self._publisher.stop()
+
+    async def call(self, request: Message, context: Context) -> Message:
+        return await self._publish(request, context, {}, self._address.expiration)
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise Failure(Code.UNIMPLEMENTED, "an exchange takes one message at a time", sent=False)
+        yield request
+
+    async def _publish(
+        self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None
+    ) -> Message:
+        """asking: properties that a reply needs. expiration: seconds."""
+        found = {**dict.fromkeys(_COMPUTED, ""), **self._literals, **request.params}
+        if not found["routing_key"] and self._address.routing_key:
+            raise invalid("the routing key needs a value", self._address.routing_key)
+        properties: dict[str, str | int] = {**self._fixed, "type": found["type"], "timestamp": int(time.time())}
+        ids = {MESSAGE_ID: found["message_id"], CORRELATION_ID: found["correlation_id"]}
+        headers: list[Header] = []
+        for name, value in request.headers:
+            if name in ids and not ids[name]:
+                ids[name] = value if isinstance(value, str) else value.decode(errors="replace")
+            elif name != TRACE:
+                headers.append((name, value))
+        headers += [
+            (name, text) for name, param, literal in self._headers if (text := request.params.get(param, literal))
+        ]
+        if context.trace:
+            headers.append((TRACE, context.trace))
+        message_id = properties["message_id"] = ids[MESSAGE_ID] or uuid4().hex
+        properties["correlation_id"] = ids[CORRELATION_ID]
+        properties |= asking
+        if expiration is not None:
+            properties["expiration"] = str(int(1000 * min(max(expiration, 0.001), LONGEST_SECONDS)))
+        exchange, routing_key = self._address.exchange, found["routing_key"]
+        try:
+            raw = write(headers, **properties)
+        except WireError as error:
+            raise invalid(str(error)) from error
+        await self._publisher.publish(exchange, routing_key, message_id, raw, request.body or b"")
+        return Message(None, params={"message_id": message_id, "exchange": exchange, "routing_key": routing_key})
+
+    async def _prepare(self, channel: AbstractChannel) -> None:
+        await topology.exchange(channel, self._address.exchange, self._address.declare)
+
+    def _lost(self) -> None:
+        """The channel ended."""
+
+
+class Request(Publish):
+    """The Service of one address that replies: direct reply-to, on the channel that publishes."""
+
+    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, wanted: frozenset[str]) -> None:
+        super().__init__(address, connection, endpoint, wanted)
+        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self.late = 0
+
+    async def call(self, request: Message, context: Context) -> Message:
+        loop = asyncio.get_running_loop()
+        correlation_id = uuid4().hex
+        reply = self._waiting[correlation_id] = loop.create_future()
+        patience = [] if context.deadline == float("inf") else [max(0.0, context.deadline - loop.time())]
+        if self._address.expiration is not None:
+            patience.append(self._address.expiration)
+        asking = {"reply_to": REPLY_TO, "correlation_id": correlation_id}
+        try:
+            await self._publish(request, context, asking, min(patience, default=None))
+            answer: Message = await reply
+            return answer
+        finally:
+            del self._waiting[correlation_id]
+            if not reply.cancel() and not reply.cancelled():
+                reply.exception()  # known to the caller already, or never asked for
+
+    async def _prepare(self, channel: AbstractChannel) -> None:
+        await super()._prepare(channel)
+        await channel.basic_consume(REPLY_TO, self._take, no_ack=True)
+
+    async def _take(self, message: DeliveredMessage) -> None:
+        delivery = delivery_of(message)
+        properties = delivery.properties
+        reply = self._waiting.get(properties.correlation_id)
+        if reply is None or reply.done():
+            self.late += 1
+            log.info("amqp %s: late reply, number %d since the start", self._address.exchange or "rpc", self.late)
+            return
+        headers, _ = headers_of(properties, self._wanted)
+        status = properties.headers.get(GATEWAY_STATUS)
+        if len(delivery.body) > self._limit:
+            text = f"the upstream's reply is larger than {self._limit} bytes"
+            reply.set_exception(Failure(Code.INTERNAL, text))
+        elif isinstance(status, str) and status != Code.OK.name:
+            reply.set_exception(told_failure(status, delivery.body))
+        else:
+            reply.set_result(Message(delivery.body, headers))
+
+    def _lost(self) -> None:
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(unreachable(sent=True))

@@ -1,0 +1,116 @@
+"""AMQP's reply codes and the gateway's codes. Reply codes: AMQP 0-9-1, 1.2 of the XML specification's constants.
+
+AMQP has no error replies. Where a request bears a reply address, the gateway's reply to it tells a failure by the
+header `gateway-status` with the code's name, and a body of application/problem+json with `detail`, `code` and, where
+there are any, `path`, `details` and `retry_after` (seconds). A reply without that header is a success.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from aiormq import exceptions
+from pamqp import commands
+
+from gateway.net.problem_json import details_json, failure_of, problem_json
+from gateway.status import Code, Failure
+
+GATEWAY_STATUS: Final = "gateway-status"
+
+TO_WIRE: Final[Mapping[Code, str]] = {code: code.name for code in Code}
+"""What an error reply's header gateway-status says."""
+
+_UNREACHABLE: Final = "the AMQP broker can't be reached"
+_BUSY: Final = "the AMQP broker can't take the message now"
+# What the broker refuses the gateway itself is no fault of the caller or of its message.
+_FORBIDDEN: Final = "the gateway may not do this at the AMQP broker"
+_BUG: Final = "the AMQP broker does not understand the gateway"
+
+FROM_WIRE: Final[Mapping[int, tuple[Code, str]]] = {
+    311: (Code.INVALID_ARGUMENT, "the message is larger than the AMQP broker takes"),
+    312: (Code.NOT_FOUND, "no queue takes a message with this routing key"),
+    313: (Code.UNAVAILABLE, "nobody consumes from the queue"),
+    320: (Code.UNAVAILABLE, _UNREACHABLE),
+    402: (Code.UNAVAILABLE, "the virtual host does not exist"),
+    403: (Code.UNAVAILABLE, _FORBIDDEN),
+    404: (Code.NOT_FOUND, "the exchange or queue does not exist"),
+    405: (Code.UNAVAILABLE, "another client has the queue for itself"),
+    406: (Code.FAILED_PRECONDITION, "the AMQP broker refuses the message, or the exchange or queue as it is declared"),
+    501: (Code.INTERNAL, _BUG),
+    502: (Code.INTERNAL, _BUG),
+    503: (Code.INTERNAL, _BUG),
+    504: (Code.INTERNAL, _BUG),
+    505: (Code.INTERNAL, _BUG),
+    506: (Code.RESOURCE_EXHAUSTED, _BUSY),
+    530: (Code.UNAVAILABLE, _FORBIDDEN),
+    540: (Code.UNIMPLEMENTED, "the AMQP broker can't do this"),
+    541: (Code.UNAVAILABLE, "the AMQP broker is broken"),
+}
+"""A reply code of a returned message, a closed channel or a closed connection."""
+
+_REPLY_CODES: Final[Mapping[type[BaseException], int]] = {
+    exceptions.ChannelAccessRefused: 403,
+    exceptions.ChannelNotFoundEntity: 404,
+    exceptions.ChannelLockedResource: 405,
+    exceptions.ChannelPreconditionFailed: 406,
+    exceptions.ProbableAuthenticationError: 403,
+    exceptions.ConnectionFrameError: 501,
+    exceptions.ConnectionSyntaxError: 502,
+    exceptions.ConnectionCommandInvalid: 503,
+    exceptions.ConnectionChannelError: 504,
+    exceptions.ConnectionUnexpectedFrame: 505,
+    exceptions.ConnectionResourceError: 506,
+    exceptions.ConnectionNotAllowed: 530,
+    exceptions.ConnectionNotImplemented: 540,
+    exceptions.ConnectionInternalError: 541,
+}
+
+
+def reply_code(error: BaseException) -> int:
+    """0 where the broker gave none."""
+    if isinstance(error, exceptions.DeliveryError) and isinstance(error.frame, commands.Basic.Return):
+        return error.frame.reply_code or 0
+    known = _REPLY_CODES.get(type(error))
+    if known is not None:
+        return known
+    code = error.args[0] if isinstance(error, exceptions.AMQPError) and error.args else 0
+    return code if isinstance(code, int) else 0
+
+
+def failure(error: BaseException, *, sent: bool = True) -> Failure:
+    """The Failure of a client's or broker's error, in words that name no host."""
+    if isinstance(error, exceptions.DeliveryError) and isinstance(error.frame, commands.Basic.Nack):
+        return Failure(Code.RESOURCE_EXHAUSTED, _BUSY, sent=sent)
+    return Failure(*FROM_WIRE.get(reply_code(error), (Code.UNAVAILABLE, _UNREACHABLE)), sent=sent)
+
+
+def unreachable(*, sent: bool = False) -> Failure:
+    """No broker answers."""
+    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=sent)
+
+
+def busy() -> Failure:
+    """The broker has told that it takes nothing now."""
+    return Failure(Code.UNAVAILABLE, _BUSY, sent=False)
+
+
+def error_body(failure: Failure) -> bytes:
+    """The body of an error reply."""
+    return problem_json(
+        None,
+        failure.code,
+        failure.text,
+        path=failure.path,
+        details=details_json(failure),
+        retry_after=failure.retry_after,
+    )
+
+
+def told_failure(status: str, body: bytes) -> Failure:
+    """What an upstream's error reply means."""
+    problem: Any = None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        problem = msgspec.json.decode(body)
+    code = Code.__members__.get(status, Code.UNKNOWN)
+    return failure_of(problem if isinstance(problem, dict) else {}, code, f"the upstream answered {code.name}")
