@@ -82,7 +82,10 @@ class _Client(asyncio.Protocol):
 
     def begin(self, phase: _Phase) -> None:
         self._phase = phase
-        self._next(phase)
+        if self._transport.is_closing():
+            phase.fail("the connection was closed while it was idle")
+        else:
+            self._next(phase)
 
     def close(self) -> None:
         self._phase = None
