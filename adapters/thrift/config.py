@@ -1,0 +1,140 @@
+"""Thrift in routes.yaml."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from yarl import URL
+
+from gateway import port
+from gateway.codecs.format import Unknown
+from gateway.net.address import split_host_port
+from gateway.net.http_router import PathTemplate
+
+
+class Tls(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ca: str = Field(
+        default="",
+        description="PEM file of the authorities to trust. target: the system's where empty. listen: where given, "
+        "clients must show a certificate of one of them.",
+    )
+    certificate: str = Field(
+        default="", description="PEM file of the own certificate and its chain. Required with listen."
+    )
+    key: str = Field(default="", description="PEM file of the certificate's key.")
+    server_name: str = Field(
+        default="", description="target only: the name that the server's certificate must bear, if not the target's."
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class ThriftEndpoint(port.Endpoint):
+    """A Thrift server that the gateway is (`listen`), or one that it calls (`target`)."""
+
+    thrift: str = Field(min_length=1, description="Thrift IDL file of the contract.")
+    include: tuple[str, ...] = Field(
+        default=(), description="Further folders for includes; a file's own folder comes first."
+    )
+    service: str = Field(
+        default="", description="Name of the service, where the file has several. Addresses may name another."
+    )
+    listen: str = Field(default="", description="Inbound: host:port to listen on.")
+    target: str = Field(
+        default="", description="Outbound: host:port of the server; with transport http its URL, as http://orders/rpc."
+    )
+    encoding: Literal["binary", "compact", "json"] = Field(
+        default="binary", description="Thrift's protocol: TBinaryProtocol, TCompactProtocol or TJSONProtocol."
+    )
+    transport: Literal["buffered", "framed", "http"] = Field(
+        default="framed",
+        description="TBufferedTransport (messages follow each other), TFramedTransport (each with its length before "
+        "it) or THttpTransport.",
+    )
+    path: str = Field(default="/", description="Inbound with transport http: where the service is.")
+    multiplexed: bool = Field(
+        default=False,
+        description="Functions are called as Service:function (TMultiplexedProtocol). listen: calls without a service "
+        "go to that of the endpoint.",
+    )
+    strict: bool = Field(
+        default=True,
+        description="target only: binary messages begin with the protocol's version. Old servers may want false. "
+        "Both are understood on the way in.",
+    )
+    max_frame_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1, le=2**31 - 1, description="Largest message either way, in bytes."
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="listen: connections at a time, 10000 by default; more are refused. target: connections that calls "
+        "are spread over, 8 by default; each may carry several calls at a time.",
+    )
+    ordered: bool = Field(
+        default=False,
+        description="listen only: serve the calls of a connection one after another. By default only those that bear "
+        "the same sequence id wait for each other.",
+    )
+    idle_seconds: float = Field(
+        default=3600.0, gt=0, description="listen only: a connection without calls for so long is closed."
+    )
+    receive_seconds: float = Field(
+        default=30.0, gt=0, description="listen only: a message that has begun must be there whole within this time."
+    )
+    tls: Tls | None = Field(
+        default=None, description="Speak TLS; without it, plain text. With transport http, a target's URL says it."
+    )
+    unknown_fields: Literal["reject", "drop"] | None = Field(
+        default=None,
+        description="What to do with fields from the peer that the contract does not have: listen rejects and target "
+        "drops them where this is absent.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.listen) == bool(self.target):
+            raise ValueError("give either listen (to serve) or target (to call)")
+        http = self.transport == "http"
+        if self.listen:
+            split_host_port(self.listen)
+        elif http:
+            url = URL(self.target)
+            if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
+                raise ValueError(f"{self.target!r} is not a URL such as http://orders:8080/rpc")
+        elif not split_host_port(self.target)[0]:
+            raise ValueError("a target needs a host")
+        if not PathTemplate(self.path).literal:
+            raise ValueError(f"{self.path!r}: all functions of an endpoint are at one path, without variables")
+        if self.forward_headers and not http:
+            raise ValueError(f"the {self.transport} transport has no headers to forward; http has")
+        if self.tls is not None and http:
+            raise ValueError("tls goes with the transports buffered and framed")
+        if self.tls is not None and self.listen and not self.tls.certificate:
+            raise ValueError("listen with tls needs certificate and key")
+        return self
+
+    @property
+    def unknown(self) -> Unknown:
+        return Unknown(self.unknown_fields or ("reject" if self.listen else "drop"))
+
+    @property
+    def headers(self) -> frozenset[str]:
+        return frozenset(name.lower() for name in self.forward_headers)
+
+
+class _Function(port.Address):
+    function: str = Field(pattern=r"^[A-Za-z_]\w*$", description="Name of the function, which the service may inherit.")
+    service: str = Field(default="", description="Name of its service, where it is not the endpoint's.")
+
+
+class ThriftSource(_Function):
+    """Calls of this function."""
+
+
+class ThriftTarget(_Function):
+    """A call of this function."""

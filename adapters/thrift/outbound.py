@@ -1,0 +1,226 @@
+"""Calls of routes as Thrift calls."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+
+from adapters.thrift.boundary import BufferedReader
+from adapters.thrift.channel import Channel, Pool
+from adapters.thrift.config import ThriftEndpoint, ThriftTarget
+from adapters.thrift.contract import Throw, contract_of, function_of, load
+from adapters.thrift.status import FROM_HTTP
+from adapters.thrift.tls import client_context
+from adapters.thrift.wire import (
+    CONTENT_TYPE,
+    SEPARATOR,
+    Envelope,
+    MessageType,
+    framed,
+    read_failure,
+    read_message,
+    write_message,
+)
+from gateway.codecs.format import Decode, Unknown
+from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.message import Context, Header, Message
+from gateway.net.address import split_host_port
+from gateway.net.framing import FrameReader, LengthFraming
+from gateway.net.http_client import HttpClient
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.schema.idl.thrift import ThriftSchema
+from gateway.schema.types import Record
+from gateway.schema.values import struct_of
+from gateway.status import Code, Detail, Failure
+
+CONNECTIONS: Final = 8
+_FRAMED: Final = LengthFraming(kind="length")
+
+
+class ThriftOutbound:
+    """One Thrift server."""
+
+    def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
+        if not endpoint.target:
+            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._endpoint = endpoint
+        self._network = network
+        self._protocol = Protocol(endpoint.encoding)
+        self._schema: ThriftSchema | None = None
+        self._wire: _Tcp | _Http
+        if endpoint.transport == "http":
+            self._wire = _Http(endpoint, self._protocol)
+        else:
+            self._wire = _Tcp(endpoint, self._protocol, network)
+
+    async def load(self) -> None:
+        self._schema = await load(self._endpoint, self._network)
+
+    def contract(self, address: ThriftTarget) -> Contract:
+        if self._schema is None:
+            raise RuntimeError("contract() is called after load()")
+        return contract_of(self._schema, self._endpoint, address, self._endpoint.target)
+
+    def service(self, address: ThriftTarget, contract: Contract, pattern: Pattern) -> Service:
+        return _ThriftCall(self._wire, contract, self._protocol, self._endpoint)
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        await self._wire.close()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+
+class _Tcp:
+    """Buffered and framed."""
+
+    def __init__(self, endpoint: ThriftEndpoint, protocol: Protocol, network: Network) -> None:
+        host, port = split_host_port(endpoint.target)
+        limit = endpoint.max_frame_bytes
+        is_framed = endpoint.transport == "framed"
+        frame: Callable[[bytes], bytes] = framed if is_framed else bytes
+
+        def reader() -> FrameReader:
+            return _FRAMED.reader(limit) if is_framed else BufferedReader(protocol, limit)
+
+        self._limit = limit
+        self._pool = Pool(
+            host,
+            port,
+            lambda: Channel(protocol, reader(), frame, strict=endpoint.strict),
+            size=endpoint.max_connections or CONNECTIONS,
+            tls=client_context(endpoint.tls, network),
+            server_name=endpoint.tls.server_name if endpoint.tls is not None else "",
+        )
+
+    async def call(self, name: str, request: Message, context: Context, *, oneway: bool) -> tuple[Envelope | None, Any]:
+        _check_size(request.body, self._limit)
+        channel = await self._pool.channel()
+        if oneway:
+            await channel.send(name, request.body)
+            return None, {}
+        return await channel.call(name, request.body), {}
+
+    async def close(self) -> None:
+        self._pool.close()
+
+
+class _Http:
+    """Messages as bodies of POST requests."""
+
+    def __init__(self, endpoint: ThriftEndpoint, protocol: Protocol) -> None:
+        self._url = endpoint.target
+        self._protocol = protocol
+        self._strict = endpoint.strict
+        self._limit = endpoint.max_frame_bytes
+        self._client = HttpClient(endpoint.max_frame_bytes, connections=endpoint.max_connections or 256)
+
+    async def call(self, name: str, request: Message, context: Context, *, oneway: bool) -> tuple[Envelope | None, Any]:
+        _check_size(request.body, self._limit)
+        type_ = MessageType.ONEWAY if oneway else MessageType.CALL
+        message = write_message(self._protocol, Envelope(name, type_, 1, request.body, self._strict))
+        headers: list[tuple[str, str]] = [("Content-Type", CONTENT_TYPE), ("Accept", CONTENT_TYPE)]
+        if context.trace:
+            headers.append(("traceparent", context.trace))
+        headers += [(header, value) for header, value in request.headers if isinstance(value, str)]
+        remaining = context.deadline - asyncio.get_running_loop().time()
+        answer = await self._client.request("POST", self._url, headers, message, remaining)
+        good = 200 <= answer.status < 300
+        if oneway and good:
+            return None, answer.headers
+        try:
+            reply = read_message(self._protocol, answer.body)
+        except Failure:
+            if good:
+                raise Failure(Code.INTERNAL, "the upstream's answer is not Thrift as its endpoint says") from None
+            code = FROM_HTTP.get(answer.status, Code.INTERNAL)
+            raise Failure(code, f"the upstream answered {answer.status} without Thrift") from None
+        return reply, answer.headers
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _check_size(body: bytes, limit: int) -> None:
+    if len(body) > limit:
+        raise Failure(
+            Code.INVALID_ARGUMENT, f"the message has {len(body)} bytes, more than the limit of {limit}", sent=False
+        )
+
+
+class _Thrown(msgspec.Struct, frozen=True):
+    throw: Throw
+    decode: Decode
+
+
+class _ThriftCall:
+    """One function of the server."""
+
+    def __init__(self, wire: _Tcp | _Http, contract: Contract, protocol: Protocol, endpoint: ThriftEndpoint) -> None:
+        function = function_of(contract)
+        self._wire = wire
+        self._protocol = protocol
+        self._name = f"{function.service}{SEPARATOR}{function.name}" if endpoint.multiplexed else function.name
+        self._oneway = function.oneway
+        self._void = function.void
+        self._wanted = tuple(contract.headers)
+        self._format = ThriftFormat(protocol, None)
+        self._throws = {
+            number: _Thrown(throw, throw.format.decoder(throw.record, Unknown.DROP))
+            for number, throw in function.throws.items()
+        }
+
+    async def call(self, request: Message, context: Context) -> Message:
+        reply, received = await self._wire.call(self._name, request, context, oneway=self._oneway)
+        headers: list[Header] = [(name, value) for name in self._wanted if (value := received.get(name)) is not None]
+        if reply is None:
+            return Message(None, headers)
+        if reply.type == MessageType.EXCEPTION:
+            raise read_failure(self._protocol, reply.body)
+        if reply.type != MessageType.REPLY:
+            raise Failure(Code.INTERNAL, "the upstream's answer is no reply")
+        try:
+            field = self._format.first_field(reply.body)
+        except Failure as failure:
+            raise _unreadable(failure) from None
+        if field == 0 or (field is None and self._void):
+            return Message(reply.body, headers)
+        if field is None:
+            raise Failure(Code.INTERNAL, "the upstream answered without a result")
+        raise self._declared(field, reply.body)
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError("Thrift functions are unary")
+
+    def _declared(self, field: int, body: bytes) -> Failure:
+        thrown = self._throws.get(field)
+        if thrown is None:
+            return Failure(Code.INTERNAL, "the upstream answered with an exception that the contract does not declare")
+        name = thrown.throw.name
+        try:
+            value = thrown.decode(body)
+        except Failure as misfit:
+            return Failure(Code.INTERNAL, f"the upstream's exception {name} is not as declared: {misfit.text}")
+        # A declared exception is a verdict of the business.
+        message = _message(thrown.throw.record, value) or f"the upstream answered with {name}"
+        return Failure(Code.FAILED_PRECONDITION, message, details=[Detail(name, value)])
+
+
+def _message(record: Record, value: Any) -> str:
+    """The exception's own text, where it has a field for it."""
+    field = record.field("message")
+    text = getattr(value, field.attr) if field is not None and isinstance(value, struct_of(record)) else None
+    return text[:1000] if isinstance(text, str) else ""
+
+
+def _unreadable(failure: Failure) -> Failure:
+    return Failure(Code.INTERNAL, f"the upstream's answer can't be read: {failure.message}")

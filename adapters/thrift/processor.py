@@ -1,0 +1,104 @@
+"""Thrift calls as calls of routes."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from adapters.thrift.contract import function_of
+from adapters.thrift.wire import SEPARATOR, Envelope, MessageType, write_failure, write_message
+from gateway.codecs.format import Encode
+from gateway.codecs.thrift import Protocol
+from gateway.message import Context, Header, Message
+from gateway.port import Binding
+from gateway.status import Code, Failure, invalid
+
+log = logging.getLogger("gateway.thrift")
+
+
+class _Served(msgspec.Struct, frozen=True):
+    """A bound function. throws: writes the result that is the declared exception of this name."""
+
+    call: Callable[[Message, Context], Awaitable[Message]]
+    throws: dict[str, Encode]
+    oneway: bool
+    headers: frozenset[str]
+
+
+class Processor:
+    """Finds the function, calls its route, and answers.
+
+    default: the service that calls without one are of; multiplexed: others are called by name.
+    """
+
+    def __init__(self, protocol: Protocol, default: str, *, multiplexed: bool) -> None:
+        self._protocol = protocol
+        self._default = default
+        self._multiplexed = multiplexed
+        self._served: dict[str, _Served] = {}
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        """Replace all routes, atomically."""
+        served: dict[str, _Served] = {}
+        for binding in bindings:
+            function = function_of(binding.contract)
+            one = _Served(
+                binding.service.call,
+                {throw.name: throw.format.encoder(throw.record) for throw in function.throws.values()},
+                function.oneway,
+                binding.headers,
+            )
+            if function.service == self._default:
+                served[function.name] = one
+            if self._multiplexed:
+                served[f"{function.service}{SEPARATOR}{function.name}"] = one
+        self._served = served
+
+    def headers(self, call: Envelope) -> frozenset[str]:
+        """The names of the headers that the call's route wants."""
+        served = self._served.get(call.name)
+        return frozenset() if served is None else served.headers
+
+    async def answer(self, call: Envelope, context: Context, headers: Sequence[Header] = ()) -> bytes | None:
+        """The reply; None where nobody waits for one."""
+        served = self._served.get(call.name)
+        # A caller that does not wait would take an answer for that of its next call.
+        silent = call.type == MessageType.ONEWAY or (served is not None and served.oneway)
+        try:
+            if served is None:
+                raise self._unknown(call.name)
+            if call.type not in (MessageType.CALL, MessageType.ONEWAY):
+                raise invalid(f"a message of type {call.type} is no call")
+            reply = await served.call(Message(call.body, headers), context)
+        except Failure as failure:
+            if silent:
+                log.info("oneway call of %s failed: %s", call.name, failure)
+                return None
+            return self._failed(call, failure, served)
+        if silent:
+            return None
+        return self._reply(call, reply.body)
+
+    def _unknown(self, name: str) -> Failure:
+        hint = f" without its service, as Service{SEPARATOR}function" if SEPARATOR not in name else ""
+        return Failure(
+            Code.UNIMPLEMENTED,
+            f"no function {name[:200]!r} is served{hint if self._multiplexed else ''}",
+            sent=False,
+        )
+
+    def _failed(self, call: Envelope, failure: Failure, served: _Served | None) -> bytes:
+        throws = {} if served is None else served.throws
+        for detail in failure.details:
+            write = throws.get(detail.name)
+            if write is not None and isinstance(detail.value, msgspec.Struct):
+                try:
+                    return self._reply(call, write(detail.value))
+                except Failure as misfit:
+                    log.warning("exception %s can't be written: %s", detail.name, misfit)
+        return write_failure(self._protocol, call, failure)
+
+    def _reply(self, call: Envelope, body: bytes) -> bytes:
+        # The answer to a multiplexed call bears the function's name alone.
+        name = call.name.rpartition(SEPARATOR)[2]
+        return write_message(self._protocol, Envelope(name, MessageType.REPLY, call.seqid, body, call.strict))
