@@ -19,21 +19,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`pair` alone: every pair; with `case`: every legal way in which its patterns meet."""
+    """`pair` alone: every pair; with `case`: every legal way in which its patterns meet; with `paced_case`: those in
+    which a reply can come before the next request."""
     if "pair" not in metafunc.fixturenames:
         return
     # One broker of each kind is enough to prove the code; the matrix tells of all that can run.
     keys = PairKey.all(registry.protocols(), every_variant=bool(metafunc.config.getoption("--matrix")))
-    if "case" not in metafunc.fixturenames:
+    name = next((name for name in ("case", "paced_case") if name in metafunc.fixturenames), "")
+    if not name:
         metafunc.parametrize("pair", keys, ids=str, indirect=True)
         return
     metafunc.parametrize(
-        ("pair", "case"),
+        ("pair", name),
         [
             pytest.param(key, case, id=f"{key}-{case.id}")
             for key in keys
             for case in cases(key.source, key.target)
-            if not case.refusal
+            if not case.refusal and (name == "case" or case.paced)
         ],
         indirect=["pair"],
     )
@@ -74,7 +76,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     key = _key(item)
     if key is not None:
-        case = _params(item).get("case")
+        case = _params(item).get("case") or _params(item).get("paced_case")
         name = item.originalname if isinstance(item, pytest.Function) else item.name
         item.config.stash[_MATRIX].add(key, case.id if case is not None else name, report)
     return report

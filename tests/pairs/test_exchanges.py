@@ -54,6 +54,17 @@ async def test_refused_by_the_backend(pair: Pair, case: Case) -> None:
     assert told.value.detail == (DETAIL if declared and pair.caller.tells_detail else None)
 
 
+async def test_refused_in_the_middle(pair: Pair, paced_case: Case) -> None:
+    """The replies before the failure arrive, and then the failure: a stream cut short never looks complete."""
+    case = paced_case
+    with pytest.raises(RefusedError) as told:
+        await pair.caller.call(case, [specimen(1), refused()])
+    code, declared = pair.backend.refusal(case)
+    assert told.value.code == pair.caller.code(code, case, declared=declared), told.value.text
+    assert told.value.detail == DETAIL
+    assert exact(told.value.replies) == exact(case.told([specimen(1)]))
+
+
 async def test_bad_request(pair: Pair, case: Case) -> None:
     """The caller is told that the request is bad; none of it reaches the backend."""
     with pytest.raises(RefusedError) as told:

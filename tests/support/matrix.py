@@ -21,7 +21,8 @@ stands for calls through a running gateway between peers built on libraries that
 words that the patterns can meet with (below):
 
 - requests reach the upstream and replies reach the caller complete, in order, with their values unchanged;
-- the upstream's declared failure, or a broker's refusal, reaches the caller in the caller's own form;
+- the upstream's declared failure, or a broker's refusal, reaches the caller in the caller's own form, in the middle of
+  a stream after the replies that came before it;
 - a malformed request is refused in the caller's own form, and nothing of it reaches the upstream.
 
 A consumed record has no caller: its own form is the dead letter with the reason.

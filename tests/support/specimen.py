@@ -179,13 +179,9 @@ def duration_text(nanoseconds: int) -> str:
 
 def duration_of(text: str) -> int:
     """Nanoseconds of xsd:duration, or of protobuf's JSON form (1.5s)."""
-    match = re.fullmatch(r"(-)?(\d+)(\.\d+)?s", text)
-    if match is not None:
-        sign, days, hours, minutes, seconds, fraction = match[1], 0, 0, 0, match[2], match[3]
-    else:
-        found = _DURATION.fullmatch(text)
-        assert found is not None, text
-        sign, days, hours, minutes, seconds, fraction = found.groups()
+    found = _DURATION.fullmatch(re.sub(r"^(-?)(\d+(?:\.\d+)?)s$", r"\1PT\2S", text))
+    assert found is not None, text
+    sign, days, hours, minutes, seconds, fraction = found.groups()
     whole = int(days or 0) * 86_400 + int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
     value = whole * SECOND + int((fraction or ".")[1:].ljust(9, "0"))
     return -value if sign else value

@@ -24,7 +24,7 @@ _SPECIAL: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 def to_json(specimen: Specimen, dialect: Dialect) -> Any:
     """64-bit integers both as text and as numbers, for both must be understood."""
     serial, prefix, _ = dialect.value
-    value = {name: specimen[name] for name in _PLAIN if name in specimen}
+    value: dict[str, Any] = {name: specimen[name] for name in _PLAIN if name in specimen}
     value |= {
         "big": str(specimen["big"]),
         "huge": specimen["huge"],

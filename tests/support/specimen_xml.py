@@ -153,7 +153,7 @@ def _node(element: Any) -> dict[str, Any]:
 
 def zeep_arguments(specimen: Specimen, nil: Any) -> dict[str, Any]:
     """Keyword arguments of zeep's, with something else for what is beyond_zeep. nil: zeep.xsd.Nil."""
-    arguments = {name: specimen[name] for name in _ORDER if name in specimen}
+    arguments: dict[str, Any] = {name: specimen[name] for name in _ORDER if name in specimen}
     arguments["id"] = specimen["id"]
     arguments["SerialNumbers"] = arguments.pop("serial_numbers")
     for name in ("tags", "sizes"):

@@ -60,6 +60,7 @@ class RefusedError(Exception):
     """The gateway's error as the caller's library told it.
 
     code: in the caller's own terms. detail: the declared failure OutOfStock, or None where it was not told.
+    replies: those that had come before.
     """
 
     def __init__(self, code: str, text: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -67,6 +68,7 @@ class RefusedError(Exception):
         self.code = code
         self.text = text
         self.detail = detail
+        self.replies: list[Any] = []
 
 
 class Caller(AbstractAsyncContextManager["Caller"], Protocol):

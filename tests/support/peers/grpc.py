@@ -95,17 +95,19 @@ class Caller:
         turns: asyncio.Queue[None] | None = asyncio.Queue() if case.paced else None
         request: Any = bodies[0] if case.inbound.requests is Count.ONE else _paced(bodies, turns)
         call = stub(request, timeout=20)
+        replies: list[Any] = []
         try:
             if case.inbound.replies is Count.ONE:
                 return [self._reply(case, await call)]
-            replies = []
             async for message in call:
                 replies.append(self._reply(case, message))
                 if turns is not None:
                     turns.put_nowait(None)
             return replies
         except grpc.aio.AioRpcError as error:
-            raise self._refusal(error) from error
+            refusal = self._refusal(error)
+            refusal.replies = replies
+            raise refusal from error
 
     def _reply(self, case: Case, message: Any) -> Any:
         match case.reply_shape:

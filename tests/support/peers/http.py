@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -84,11 +84,15 @@ class Caller:
                 assert response.status == (202 if case.outbound.replies is Count.NONE else 200)
                 return [self._reply(case, json.loads(await response.read()))]
             assert response.content_type == headers["Accept"]
-            replies = []
-            async for value in _FRAMINGS[response.content_type](response):
-                replies.append(self._reply(case, value))
-                if turns is not None:
-                    turns.put_nowait(None)
+            replies: list[Any] = []
+            try:
+                async for value in _FRAMINGS[response.content_type](response):
+                    replies.append(self._reply(case, value))
+                    if turns is not None:
+                        turns.put_nowait(None)
+            except RefusedError as refusal:
+                refusal.replies = replies
+                raise
             return replies
 
     def _request(self, case: Case, bodies: list[bytes], turns: "asyncio.Queue[None] | None") -> tuple[str, Any]:
@@ -103,13 +107,9 @@ class Caller:
             case Shape.SPECIMEN:
                 return from_json(value, self._dialect)
             case Shape.BATCH:
-                return [from_json(item, self._dialect) for item in _listed(value)]
+                return [from_json(item, self._dialect) for item in value]
             case Shape.RECEIPT:
                 return {name: _RECEIPT.get(name, str)(entry) for name, entry in value.items()}
-
-
-def _listed(value: Any) -> list[Any]:
-    return value["specimens"] if isinstance(value, dict) else value
 
 
 async def _paced(bodies: list[bytes], turns: "asyncio.Queue[None] | None") -> AsyncIterator[bytes]:
@@ -128,6 +128,8 @@ def _refusal(status: int, problem: Mapping[str, Any]) -> RefusedError:
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
     async for line in response.content:
+        if not line.strip():
+            continue  # a heartbeat
         value = json.loads(line)
         if "error" in value:
             raise _refusal(value["error"]["status"], value["error"])
@@ -163,7 +165,11 @@ async def _array(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
         yield value
 
 
-_FRAMINGS: Final = {NDJSON: _lines, SSE: _events, JSON: _array}
+_FRAMINGS: Final[Mapping[str, Callable[[aiohttp.ClientResponse], AsyncIterator[Any]]]] = {
+    NDJSON: _lines,
+    SSE: _events,
+    JSON: _array,
+}
 
 
 class Backend:
@@ -244,7 +250,10 @@ class Backend:
         async for line in request.content:
             call.append(self._read(json.loads(line)))
             if refuses(call):
-                return _problem()
+                if response is None:
+                    return _problem()
+                await response.write(dumps({"error": _PROBLEM}) + b"\n")
+                break
             if response is None:
                 response = web.StreamResponse(headers={"Content-Type": NDJSON})
                 await response.prepare(request)
@@ -256,12 +265,14 @@ class Backend:
         return response
 
 
+_PROBLEM: Final = {
+    "title": "Bad Request",
+    "status": 400,
+    "detail": "the shelf is empty",
+    "code": "FAILED_PRECONDITION",
+    "details": [{"type": "OutOfStock", **DETAIL}],
+}
+
+
 def _problem() -> web.Response:
-    problem = {
-        "title": "Bad Request",
-        "status": 400,
-        "detail": "the shelf is empty",
-        "code": "FAILED_PRECONDITION",
-        "details": [{"type": "OutOfStock", **DETAIL}],
-    }
-    return web.Response(status=400, body=dumps(problem), content_type="application/problem+json")
+    return web.Response(status=400, body=dumps(_PROBLEM), content_type="application/problem+json")

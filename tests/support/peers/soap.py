@@ -111,7 +111,7 @@ def _operation(case: Case) -> str:
     return {Shape.SPECIMEN: "Echo", Shape.BATCH: "Gather", Shape.RECEIPT: "Submit"}[case.reply_shape]
 
 
-class _Wire(Plugin):  # type: ignore[misc]
+class _Wire(Plugin):
     """Sends what zeep can't, and keeps the reply as it came. texts: of elements, by name."""
 
     def __init__(self) -> None:
