@@ -1,0 +1,230 @@
+"""WebSocket in routes.yaml."""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from yarl import URL
+
+from gateway.codecs.json import JsonFormat
+from gateway.duration import Duration
+from gateway.net.address import split_host_port
+from gateway.net.http_router import PathTemplate
+from gateway.net.websocket import WebSocketLimits
+from gateway.port import Address, Endpoint
+
+IN_FLIGHT = 16
+
+
+def _template(text: str) -> str:
+    PathTemplate(text)
+    return text
+
+
+def _listen(text: str) -> str:
+    split_host_port(text)
+    return text
+
+
+def _base_url(text: str) -> str:
+    url = URL(text)
+    if url.scheme not in ("ws", "wss") or not url.host or url.query_string or url.fragment or url.user:
+        raise ValueError(f"{text!r} is not a base URL such as ws://prices:8080/api")
+    return text.rstrip("/")
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment):
+        raise ValueError(f"{text!r} is not an origin such as https://shop.example, nor *")
+    return text.lower()
+
+
+# A token of HTTP (RFC 9110, 5.6.2), as RFC 6455, 4.1 wants it.
+Subprotocol = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
+Path = Annotated[str, AfterValidator(_template)]
+Mode = Literal["request-reply", "one-way", "stream"]
+
+
+class WebSocketEndpoint(Endpoint):
+    """A WebSocket listener (`listen`) or service (`target`)."""
+
+    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+        default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
+    )
+    target: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        default=None, description="Outbound: base URL of the service; wss:// verifies its certificate."
+    )
+    subprotocols: tuple[Subprotocol, ...] = Field(
+        default=(),
+        description="Inbound: the subprotocols spoken; a caller that offers only others is refused. Outbound: those "
+        "offered, of which the service must choose one.",
+    )
+    origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        default=(),
+        description="Inbound: origins whose pages may connect, such as https://shop.example, besides those of this "
+        "host; * is any. Programs that send no Origin may always.",
+    )
+    frames: Literal["text", "binary"] = Field(
+        default="text", description="How messages are sent; both kinds are read, as JSON in UTF-8."
+    )
+    max_message_bytes: int = Field(
+        default=1024 * 1024, ge=1, description="Largest message, inflated; a larger one closes the connection (1009)."
+    )
+    compression: bool = Field(
+        default=False,
+        description="Agree on permessage-deflate with peers that want it. It costs up to 300 KiB a connection.",
+    )
+    heartbeat: Duration = Field(
+        default=30.0,
+        ge=0.1,
+        description="A peer that is quiet for so long is pinged, and taken for gone when it stays quiet for as long "
+        "again. No message may take longer either.",
+    )
+    idle: Duration = Field(
+        default=3600.0, gt=0, description="Without a message for so long, a connection is closed (1001)."
+    )
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject", description="Inbound: what to do with members that the request's type does not have."
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if (self.listen is None) == (self.target is None):
+            raise ValueError("give listen (inbound) or target (outbound)")
+        return self
+
+    @property
+    def format(self) -> JsonFormat:
+        return JsonFormat(self.int64, self.decimal)
+
+    @property
+    def limits(self) -> WebSocketLimits:
+        return WebSocketLimits(self.max_message_bytes, self.heartbeat, self.idle, self.compression)
+
+
+class FieldCorrelation(BaseModel):
+    """Replies bear the id of their request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    field: str = Field(
+        min_length=1,
+        description="A member that each message has besides those of its type: a text or number that tells calls "
+        "apart, repeated in the reply.",
+    )
+
+
+class _WebSocketAddress(Address):
+    path: Path
+    mode: Mode
+    correlation: Literal["order"] | FieldCorrelation = Field(
+        default="order",
+        description="With request-reply, how a reply is told from others: replies come in the order of their "
+        "requests, or bear their id in a member.",
+    )
+
+    @property
+    def field(self) -> str:
+        """The member that correlates, or empty."""
+        return self.correlation.field if isinstance(self.correlation, FieldCorrelation) else ""
+
+    @model_validator(mode="after")
+    def _suits_mode(self) -> Self:
+        given = self.model_fields_set
+        if self.mode != "request-reply" and "correlation" in given:
+            raise ValueError("correlation is for mode: request-reply")
+        for name in {"requests", "replies", "end"} & given:
+            if self.mode != "stream":
+                raise ValueError(f"{name} is for mode: stream")
+        return self
+
+
+class WebSocketSource(_WebSocketAddress):
+    """Connections to this path."""
+
+    path: Path = Field(
+        description="Path template as in google.api.http: {name} captures a segment, {name=**} several. What it "
+        "captures, and the query, fill the fields of the same name in every request of the connection.",
+    )
+    mode: Mode = Field(
+        default="request-reply",
+        description="request-reply: each message is a call, and its reply comes back. one-way: each message is a call "
+        "without reply. stream: the connection is one call, what comes back is sent as it comes.",
+    )
+    requests: Literal["none", "one", "many"] | None = Field(
+        default=None,
+        description="With stream: what the caller sends. none: the path and the query are the request. one: a message. "
+        "many: messages, until an empty one. Where absent, one or many, as the upstream takes it.",
+    )
+    replies: Literal["one", "many"] | None = Field(
+        default=None, description="With stream: what comes back. Where absent, as the upstream gives it."
+    )
+    max_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description=f"How many messages of a connection are handled at once, {IN_FLIGHT} where absent. With one-way "
+        "it is 1, which keeps their order.",
+    )
+
+    @model_validator(mode="after")
+    def _concurrency(self) -> Self:
+        if self.mode == "stream" and self.max_in_flight is not None:
+            raise ValueError("a stream is one call: max_in_flight is for the other modes")
+        if self.replies == "one" and self.requests in ("none", "one"):
+            raise ValueError("replies: one goes with requests: many; a request and a reply are mode: request-reply")
+        return self
+
+
+class WebSocketTarget(_WebSocketAddress):
+    """Connections to this path."""
+
+    path: Path = Field(
+        description="Path template: {name} is taken out of the request's field of that name, or of the caller's "
+        "parameter."
+    )
+    mode: Mode = Field(
+        default="request-reply",
+        description="request-reply: a message is sent and its reply awaited, on a connection that is kept. one-way: a "
+        "message is written and nothing awaited: what was written can still be lost. stream: a connection per call.",
+    )
+    requests: Literal["none", "one", "many"] = Field(
+        default="one",
+        description="With stream: what the service is sent. none: the path and the query say it all. one: a message. "
+        "many: messages.",
+    )
+    replies: Literal["one", "many"] = Field(
+        default="many", description="With stream: what comes back: one message, or all until the service closes."
+    )
+    end: Literal["empty-message", "none"] = Field(
+        default="empty-message",
+        description="With stream: how the service learns that the last of many requests has come.",
+    )
+    connections: int = Field(
+        default=IN_FLIGHT,
+        ge=1,
+        le=10_000,
+        description="With request-reply: most connections that are kept; further calls wait.",
+    )
+    max_in_flight: int = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="With a correlating field: most calls on one connection. By order it is always one.",
+    )
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if self.requests == "none" and self.replies == "one":
+            raise ValueError("replies: one goes with requests: one or many")
+        if self.requests != "many" and "end" in self.model_fields_set:
+            raise ValueError("end goes with requests: many")
+        if "max_in_flight" in self.model_fields_set and not self.field:
+            raise ValueError("max_in_flight goes with correlation: {field: NAME}")
+        return self

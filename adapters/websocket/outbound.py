@@ -1,0 +1,234 @@
+"""Calls of routes as WebSocket messages."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from typing import Final
+
+from adapters.websocket.config import WebSocketEndpoint, WebSocketTarget
+from adapters.websocket.connections import Connections, Key, Line, broken
+from adapters.websocket.status import TO_WIRE, code_of
+from adapters.websocket.wire import END, CorrelatedJson, Correlator, told_failure
+from gateway.codecs.form import FormFormat
+from gateway.codecs.format import Unknown
+from gateway.message import Context, Message
+from gateway.net.http_router import PathTemplate
+from gateway.net.network import Network
+from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
+from gateway.pattern import Count, Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.status import Code, Failure, invalid
+
+UNBOUNDED: Final = 2**31
+ATTEMPTS: Final = 2
+
+_STREAMS: Final[Mapping[tuple[str, str], frozenset[Pattern]]] = {
+    ("none", "many"): frozenset({Pattern.SUBSCRIBE, Pattern.SERVER_STREAM}),
+    ("one", "one"): frozenset({Pattern.REQUEST_REPLY}),
+    ("one", "many"): frozenset({Pattern.SERVER_STREAM}),
+    ("many", "one"): frozenset({Pattern.CLIENT_STREAM}),
+    ("many", "many"): frozenset({Pattern.BIDI}),
+}
+
+
+class WebSocketOutbound:
+    """One WebSocket service."""
+
+    def __init__(self, name: str, endpoint: WebSocketEndpoint, network: Network) -> None:
+        if endpoint.target is None:
+            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._endpoint = endpoint
+        self._target = endpoint.target
+        self._client = WebSocketClient(endpoint.limits)
+
+    async def load(self) -> None:
+        """There is nothing to read: the contract is the caller's."""
+
+    def contract(self, address: WebSocketTarget) -> Contract:
+        template = PathTemplate(address.path)
+        json = self._endpoint.format
+        return Contract(
+            patterns=_patterns(address),
+            format=FormFormat() if address.requests == "none" else json,
+            reply_format=CorrelatedJson(json, address.field) if address.field else json,
+            unknown=Unknown.DROP,
+            params=template.names,
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            describe=f"WebSocket {address.mode} to {self._target}{template.text}",
+            wire=template,
+        )
+
+    def service(self, address: WebSocketTarget, contract: Contract, pattern: Pattern) -> Service:
+        where = _Where(self._client, self._endpoint, contract.wire)
+        if address.mode == "stream":
+            return _Conversation(where, address, pattern)
+        return _Exchange(where, address)
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+
+def _patterns(address: WebSocketTarget) -> frozenset[Pattern]:
+    match address.mode:
+        case "one-way":
+            return frozenset({Pattern.ONE_WAY})
+        case "request-reply":
+            return frozenset({Pattern.REQUEST_REPLY})
+        case "stream":
+            return _STREAMS[address.requests, address.replies]
+
+
+class _Where:
+    """Connects to an address."""
+
+    def __init__(self, client: WebSocketClient, endpoint: WebSocketEndpoint, template: PathTemplate) -> None:
+        self._client = client
+        self._target = endpoint.target or ""
+        self._subprotocols = endpoint.subprotocols
+        self._template = template
+        self.text = endpoint.frames == "text"
+
+    def key(self, request: Message) -> Key:
+        """Where this request goes, and with which headers."""
+        try:
+            url = self._target + self._template.fill(request.params)
+        except KeyError as missing:
+            raise invalid(f"the parameter {missing.args[0]} is needed before the first message") from None
+        return url, tuple((name, value) for name, value in request.headers if isinstance(value, str))
+
+    async def connect(self, key: Key) -> WebSocket:
+        """Raises Failure, with sent=False."""
+        url, headers = key
+        socket = await self._client.connect(url, headers, self._subprotocols)
+        if self._subprotocols and not socket.subprotocol:
+            socket.close_soon()
+            raise Failure(Code.UNAVAILABLE, "the upstream speaks none of the subprotocols offered", sent=False)
+        return socket
+
+
+class _Exchange:
+    """A message and its reply, or a message alone, on connections that are kept."""
+
+    def __init__(self, where: _Where, address: WebSocketTarget) -> None:
+        self._where = where
+        self._one_way = address.mode == "one-way"
+        self._correlator = Correlator(address.field) if address.field else None
+        places = UNBOUNDED if self._one_way else address.max_in_flight if address.field else 1
+        self._connections = Connections(self._open, address.connections, places)
+
+    async def call(self, request: Message, context: Context) -> Message:
+        key = self._where.key(request)
+        attempt = 1
+        while True:
+            line = await self._connections.take(key)
+            try:
+                if self._one_way:
+                    await line.send(request.body)
+                    return Message(None)
+                return Message(await line.exchange(request.body))
+            except Failure as failure:
+                # A kept connection may have ended since it was used last.
+                if failure.sent or line.usable or attempt == ATTEMPTS:
+                    raise
+            finally:
+                self._connections.give(line)
+            attempt += 1
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError("messages on kept connections are no stream")
+        yield request
+
+    async def _open(self, key: Key) -> Line:
+        socket = await self._where.connect(key)
+        return Line(socket, self._correlator, replies=not self._one_way, text=self._where.text)
+
+
+class _Conversation:
+    """A connection per call."""
+
+    def __init__(self, where: _Where, address: WebSocketTarget, pattern: Pattern) -> None:
+        self._where = where
+        self._silent = address.requests == "none"
+        self._tells_end = address.end == "empty-message"
+        self._one_reply = pattern.replies is Count.ONE
+
+    async def call(self, request: Message, context: Context) -> Message:
+        async with aclosing(self.stream(request, None, context)) as replies:
+            return await anext(replies)
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        url, headers = self._where.key(request)
+        if self._silent and request.body:
+            url = f"{url}?{request.body.decode()}"
+        if context.trace:
+            headers = (*headers, ("traceparent", context.trace))
+        socket = await self._where.connect((url, headers))
+        feeding: asyncio.Task[None] | None = None
+        code = TO_WIRE[Code.CANCELLED]
+        try:
+            if more is not None:
+                feeding = asyncio.create_task(self._feed(socket, more), name="websocket requests")
+            elif not self._silent:
+                with suppress(WebSocketClosed):  # reading says how it ended
+                    await self._send(socket, request.body)
+            async with aclosing(self._replies(socket, feeding)) as replies:
+                async for reply in replies:
+                    yield Message(reply)
+                    if self._one_reply:
+                        break
+            code = TO_WIRE[Code.OK]
+        finally:
+            if feeding is not None:
+                feeding.cancel()
+                await asyncio.wait((feeding,))
+            socket.close_soon(code)
+
+    async def _replies(self, socket: WebSocket, feeding: "asyncio.Task[None] | None") -> AsyncGenerator[bytes, None]:
+        told: bytes | None = None
+        async for message in socket:
+            if told is not None:
+                yield told
+                told = None
+            body = message.encode() if isinstance(message, str) else message
+            if told_failure(body) is None:
+                yield body
+            else:
+                told = body  # an error, if the connection ends with it; else a message like others
+        if feeding is not None and feeding.done() and not feeding.cancelled():
+            feeding.result()
+        if code_of(socket.close_code) is not Code.OK or not socket.close_code:
+            raise (told_failure(told) if told is not None else None) or broken(socket)
+        if told is not None:
+            yield told
+        elif self._one_reply:
+            raise broken(socket)
+
+    async def _feed(self, socket: WebSocket, more: AsyncIterator[Message]) -> None:
+        """Send the caller's messages as fast as the peer takes them."""
+        try:
+            async for message in more:
+                await self._send(socket, message.body)
+            if self._tells_end:
+                await self._send(socket, END)
+        except WebSocketClosed:
+            return  # reading says how it ended
+        except Failure as failure:
+            socket.close_soon(TO_WIRE[failure.code])
+            raise
+        except BaseException:
+            socket.close_soon(TO_WIRE[Code.CANCELLED])
+            raise
+
+    async def _send(self, socket: WebSocket, body: bytes) -> None:
+        await socket.send(body, text=self._where.text)
