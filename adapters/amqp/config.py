@@ -252,6 +252,8 @@ class Target(port.Address):
                 raise ValueError("give an exchange, or a queue's name as routing_key")
             if self.declare is not None:
                 raise ValueError("declare needs an exchange; the default one is always there")
+        if not {"CC", "BCC"}.isdisjoint(self.headers):
+            raise ValueError("CC and BCC are the broker's own: bind queues to an exchange instead")
         if self.mode == "reply" and self.correlation_id:
             raise ValueError("mode reply has correlation ids of its own")
         return self

@@ -16,7 +16,7 @@ from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded
 from adapters.amqp.delivery import JSON, Delivery, Reply, delivery_of, error_reply
 from adapters.amqp.publisher import Publisher
-from adapters.amqp.wire import Properties, WireError, extended, write
+from adapters.amqp.wire import Properties, WireError, dead_letter, write
 from gateway.message import Context, Message
 from gateway.net.redelivery import Redelivery, reasons
 from gateway.pattern import Pattern
@@ -215,7 +215,7 @@ class Consumer:
         ]
         try:
             try:
-                properties = extended(delivery.raw, reason, message_id)
+                properties = dead_letter(delivery.raw, reason, message_id)
             except WireError:
                 properties = write(reason, delivery_mode=PERSISTENT, message_id=message_id)
             try:
@@ -224,7 +224,7 @@ class Consumer:
                 if trouble.code is not Code.INVALID_ARGUMENT:
                     raise
                 # With the reason its headers are larger than AMQP takes; as they came, they were not.
-                properties = extended(delivery.raw, (), message_id)
+                properties = dead_letter(delivery.raw, (), message_id)
                 await self._letters.publish(letters.exchange, key, message_id, properties, delivery.body)
         except Failure as trouble:
             self._unburied = f"a message of {self.source.queue} can't be put into {where}: {trouble}"

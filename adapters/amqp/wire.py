@@ -6,7 +6,7 @@ unread, a dead letter bears the very bytes that came, and a message that can't b
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -113,11 +113,25 @@ def write(headers: Sequence[tuple[str, str | bytes]] = (), **properties: str | i
     return _join(parts)
 
 
-def extended(raw: bytes, headers: Sequence[tuple[str, str | bytes]], message_id: str) -> bytes:
-    """The same properties with more headers, and with this message id where there is none. Raises WireError."""
+def dead_letter(raw: bytes, headers: Sequence[tuple[str, str | bytes]], message_id: str) -> bytes:
+    """The properties of a message's dead letter: the same, persistent and with more headers.
+
+    What would make the broker drop it, refuse it or send it elsewhere is told by headers instead: its expiration, the
+    user who published it, and the further routing keys in CC. message_id: where it has none. Raises WireError.
+    """
     parts = _split(raw)
-    table = parts.get(_HEADERS, b"\0\0\0\0")[4:] + _entries(headers)
+    told = [
+        (f"dead-letter-{name.replace('_', '-')}", _text(parts.pop(name)))
+        for name in ("expiration", "user_id")
+        if name in parts
+    ]
+    entries = [
+        _named(b"dead-letter-" + name if name in (b"CC", b"BCC") else name) + value
+        for name, value in _Reader(parts.get(_HEADERS, b"\0\0\0\0")).entries()
+    ]
+    table = b"".join(entries) + _entries([*told, *headers])
     parts[_HEADERS] = struct.pack(">I", len(table)) + table
+    parts["delivery_mode"] = b"\2"
     if parts.get("message_id", b"\0") == b"\0":
         parts["message_id"] = _short("message_id", message_id)
     return _join(parts)
@@ -177,6 +191,10 @@ def _short(name: str, text: str) -> bytes:
     return bytes((len(encoded),)) + encoded
 
 
+def _named(name: bytes) -> bytes:
+    return bytes((len(name),)) + name
+
+
 def _entries(headers: Sequence[tuple[str, str | bytes]]) -> bytes:
     parts = []
     for name, value in headers:
@@ -192,6 +210,16 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each name, and the bytes of its value with their kind."""
+        end = self._end()
+        while self._at < end:
+            name = self._take(self._take(1)[0])
+            start = self._at
+            self._value(1)
+            yield name, self._data[start : self._at]
+        self._close(end)
 
     def table(self, depth: int) -> dict[str, Any]:
         end = self._end()
