@@ -4,7 +4,10 @@ Lossless or loud: what a pair of types can't keep is collected as a Finding whil
 that does not fit is refused at run time with its path.
 """
 
+import builtins
 import copy
+import keyword
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -45,7 +48,9 @@ class Finding(msgspec.Struct, frozen=True):
     fatal: bool = False
 
 
-_LOCALS: Final = frozenset({"s", "r", "p", "h", "k", "v", "x", "key", "apply", "convert"})
+_LOCALS: Final = frozenset(
+    {"s", "r", "p", "h", "k", "v", "x", "key", "apply", "convert", *keyword.kwlist, *dir(builtins)}
+)
 """Names that the generated functions use themselves."""
 
 
@@ -65,7 +70,7 @@ class Converter:
         name = getattr(value, "__name__", "constant").lstrip("_")
         if self._namespace.get(name) is value:
             return name
-        if name in self._namespace or name in _LOCALS or not name.isidentifier():
+        if name in self._namespace or name in _LOCALS or not name.isidentifier() or name[-1].isdigit():
             name = f"{name if name.isidentifier() else 'constant'}_{len(self._namespace)}"
         self._namespace[name] = value
         return name
@@ -142,11 +147,13 @@ class Converter:
                 return f"exact_{target.value}({value}, {path!r})"
             case (low, Kind.DECIMAL) if low in INTEGERS:
                 return f"Decimal({value})"
-            case (low, Kind.DECIMAL) if low in FLOATS:
+            case Kind.FLOAT32, Kind.DECIMAL:
+                return f"decimal_of_float(shortest_float32({value}), {path!r})"
+            case Kind.FLOAT64, Kind.DECIMAL:
                 return f"decimal_of_float({value}, {path!r})"
             case (Kind.DECIMAL, high) if high in FLOATS:
                 self.lose(path, f"decimal becomes {target.value}: digits that it can't hold are lost")
-                return f"float({value})"
+                return f"near_{target.value}({value}, {path!r})"
             case ((Kind.DECIMAL | Kind.FLOAT32 | Kind.FLOAT64), high) if high in INTEGERS:
                 self.lose(path, f"{source.value} becomes {target.value}: fractions are refused")
                 return f"read({self.constant(Scalar(target))}, decimal_of_float({value}, {path!r}), path={path!r})"
@@ -154,7 +161,7 @@ class Converter:
                 return f"shortest_float32({value})"
             case Kind.FLOAT64, Kind.FLOAT32:
                 self.lose(path, "float64 becomes float32: digits that it can't hold are lost")
-                return value
+                return f"near_float32({value}, {path!r})"
         hint = (
             "declare the unit: map it in the other contract as a timestamp"
             if Kind.TIMESTAMP in (source, target)
@@ -194,7 +201,9 @@ class Converter:
         inner = self.expression(source.value, target.value, "x", f"{path}.*")
         if (key, inner) == ("key", "x"):
             return value
-        return f"{{{key}: {inner} for key, x in {value}.items()}}"
+        converted = f"{{{key}: {inner} for key, x in {value}.items()}}"
+        # "1" and "01" are two texts and one number.
+        return converted if key == "key" else f"all_of({value}, {converted}, {path!r})"
 
     def _record(self, source: Record, target: Record, path: str) -> str:
         name = self._names.get((id(source), id(target)))
@@ -213,8 +222,10 @@ class Converter:
         for unused in by_name.values():
             self.lose(f"{path}.{unused.name}", f"dropped: {target} has no field for it")
         self.require_choices(target, {convention(field.name) for field in source.fields}, path)
-        struct = self.constant(struct_of(target))
-        self.function(f"def {name}(s):\n    return {struct}({', '.join(arguments)})")
+        made = f"{self.constant(struct_of(target))}({', '.join(arguments)})"
+        if not _keeps_choices(source, target):
+            made = f"{self.constant(arms_check(target))}({made})"
+        self.function(f"def {name}(s):\n    return {made}")
         return name
 
     def fields_by_convention(self, record: Record, path: str) -> dict[str, Field]:
@@ -293,6 +304,38 @@ def _within(low: Kind, high: Kind) -> bool:
     return INTEGER_RANGE[high][0] <= INTEGER_RANGE[low][0] and INTEGER_RANGE[low][1] <= INTEGER_RANGE[high][1]
 
 
+def _keeps_choices(source: Record, target: Record) -> bool:
+    """Whether a value of the source always sets as many arms of each choice of the target as it may."""
+    by_name = {convention(field.name): field for field in source.fields}
+    for choice in target.choices:
+        arms = [by_name.get(convention(field.name)) for field in target.fields if field.choice == choice.name]
+        theirs = {arm.choice for arm in arms if arm is not None}
+        if len(theirs) > 1 or "" in theirs:
+            return False
+        if choice.required:
+            known = next((known for known in source.choices if known.name in theirs), None)
+            whole = sum(field.choice in theirs for field in source.fields) == sum(arm is not None for arm in arms)
+            if known is None or not known.required or not whole:
+                return False
+    return True
+
+
+def arms_check(record: Record) -> Callable[[Any], Any]:
+    """Returns the value that it is given. Raises Failure(INVALID_ARGUMENT) for too many or too few arms of a choice."""
+    groups = [(choice, [entry for entry in record.fields if entry.choice == choice.name]) for choice in record.choices]
+
+    def one_of(value: Any) -> Any:
+        for choice, arms in groups:
+            set_ = [arm.name for arm in arms if getattr(value, arm.attr) is not UNSET]
+            if len(set_) > 1:
+                raise invalid(f"{' and '.join(set_)} are both set, only one of them may be", "$")
+            if choice.required and not set_:
+                raise invalid(f"one of {', '.join(arm.name for arm in arms)} must be set", "$")
+        return value
+
+    return one_of
+
+
 def _to_any(type_: Type) -> Callable[[Any], Any]:
     encode = JsonFormat().encoder(type_)
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -349,6 +392,23 @@ def _exact_float32(value: int, path: str) -> float:
     return float(value)
 
 
+def _near(kind: Kind, limit: float) -> Callable[[float | Decimal, str], float]:
+    def near(value: float | Decimal, path: str) -> float:
+        number = float(value)
+        # What is infinite already stays so; what is finite must not become it.
+        if not -limit < number < limit and (isinstance(value, Decimal) or math.isfinite(value)):
+            raise invalid(f"{value} is out of the range of {kind.value}", path)
+        return number
+
+    return near
+
+
+def _all_of(source: Mapping[Any, Any], converted: dict[Any, Any], path: str) -> dict[Any, Any]:
+    if len(converted) != len(source):
+        raise invalid("two keys of the map become one", path)
+    return converted
+
+
 def _decimal_of_float(value: float | Decimal, path: str) -> Decimal:
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not number.is_finite():
@@ -374,6 +434,9 @@ _NAMESPACE: Final[dict[str, Any]] = {
     "exact_float32": _exact_float32,
     "exact_float64": _exact_float64,
     "decimal_of_float": _decimal_of_float,
+    "near_float32": _near(Kind.FLOAT32, 3.4028235677973366e38),  # the least double that rounds to infinity
+    "near_float64": _near(Kind.FLOAT64, float("inf")),
+    "all_of": _all_of,
     "shortest_float32": text.shortest_float32,
     **{f"fit_{kind.value}": _fit(kind) for kind in INTEGER_RANGE},
     **{f"parse_{kind.value}": parse for kind, parse in text.PARSE.items()},

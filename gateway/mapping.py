@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import UNSET
 
 from gateway.codecs.json import read
-from gateway.conversion import Converter, Finding
+from gateway.conversion import Converter, Finding, arms_check
 from gateway.message import Header
 from gateway.rules import Const, Each, Format, From, Nested, Path, Rule, When, placeholders
 from gateway.schema.names import convention
@@ -208,7 +208,7 @@ class _Compiler:
         converter.require_choices(target, filled, at)
         value = f"{converter.constant(struct_of(target))}({', '.join(arguments)})"
         if any(choice for choice in target.choices):
-            value = f"{converter.constant(_arms_check(target))}({value})"
+            value = f"{converter.constant(arms_check(target))}({value})"
         return value
 
     def _rules_by_field(self, rules: Rules, target: Record, at: str) -> dict[str, Rule]:
@@ -261,10 +261,11 @@ class _Compiler:
         if not isinstance(target.type, List):
             converter.refuse(at, f"{target.type} is no list, `each` fills lists")
             return "U"
+        nulls = False
         if items.type == ANY:
             item: Type = ANY
         elif isinstance(items.type, List):
-            item = items.type.item
+            item, nulls = items.type.item, items.type.nullable
         else:
             converter.refuse(at, f"{rule.each} is {items.type}, `each` takes a list")
             return "U"
@@ -278,11 +279,13 @@ class _Compiler:
         name = f"each_{self._functions}"
         self._functions += 1
         converter.function(f"def {name}(s, r, p, h, k):\n    return {inner}")
-        path = converter.constant(rule.each)
-        listed = f"listed(v, {path})" if items.type == ANY else "v"
-        converter_list = f"[{name}(x, r, p, h, k) for x in {listed}]"
+        listed = "v"
         if items.type == ANY:
-            converter_list = converter_list.replace("listed", converter.constant(_listed))
+            listed = f"{converter.constant(_listed)}(v, {rule.each!r})"
+        elif nulls:
+            converter.lose(f"{rule.each}[]", "a null item is refused")
+            listed = f"no_nulls(v, {rule.each!r})"
+        converter_list = f"[{name}(x, r, p, h, k) for x in {listed}]"
         value = _Value(target.type, items.python, items.optional, items.nullable)
         return self._assign(value, target, rule.each, converted=converter_list)
 
@@ -300,7 +303,7 @@ class _Compiler:
             converted = converter.expression(value.type, target.type, "v", at)
         if rule.default is None:
             return self._assign(value, target, at, converted=converted)
-        default = converter.constant(self._plain(rule.default, target.type, at))
+        default = self._fresh(self._plain(rule.default, target.type, at))
         return f"({default} if (v := {value.python}) is U or v is None else {converted})"
 
     def _assign(self, value: _Value, target: Field, at: str, converted: str = "") -> str:
@@ -318,6 +321,8 @@ class _Compiler:
 
     def _constant(self, const: Any, target: Field, at: str) -> str:
         if const is None:
+            if not target.nullable and target.type != ANY:
+                self.converter.refuse(at, f"null does not fit {target.name}, which is not nullable")
             return "None"
         return self._fresh(self._plain(const, target.type, at))
 
@@ -696,21 +701,6 @@ def _shown(value: Any, path: str) -> str:
 
 def _text(value: Any, path: str) -> Any:
     return value if value is UNSET or value is None else _shown(value, path)
-
-
-def _arms_check(record: Record) -> Callable[[Any], Any]:
-    groups = [(choice, [entry for entry in record.fields if entry.choice == choice.name]) for choice in record.choices]
-
-    def check(value: Any) -> Any:
-        for choice, arms in groups:
-            set_ = [arm.name for arm in arms if getattr(value, arm.attr) is not UNSET]
-            if len(set_) > 1:
-                raise invalid(f"{' and '.join(set_)} are both set, only one of them may be", "$")
-            if choice.required and not set_:
-                raise invalid(f"one of {', '.join(arm.name for arm in arms)} must be set", "$")
-        return value
-
-    return check
 
 
 def _key(text: str, type_: Type) -> Any:
