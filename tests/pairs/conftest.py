@@ -1,17 +1,23 @@
 """The pairs that the tests of this folder run on, and the matrix of their results."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 from support.matrix import Matrix
-from support.pairs import Pair, PairKey, RunningPair, cases
+from support.pairs import Case, Pair, PairKey, RunningPair, cases
 
 from gateway import registry
+from gateway.pattern import Count
 
 _MATRIX = pytest.StashKey[Matrix]()
+_WANTED: Final[Mapping[str, Callable[[Case], bool]]] = {
+    "case": lambda case: True,
+    "paced_case": lambda case: case.paced,
+    "asking_case": lambda case: case.inbound.requests is not Count.NONE,
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,12 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`pair` alone: every pair; with `case`: every legal way in which its patterns meet; with `paced_case`: those in
-    which a reply can come before the next request."""
+    which a reply can come before the next request; with `asking_case`: those in which the caller sends messages."""
     if "pair" not in metafunc.fixturenames:
         return
     # One broker of each kind is enough to prove the code; the matrix tells of all that can run.
     keys = PairKey.all(registry.protocols(), every_variant=bool(metafunc.config.getoption("--matrix")))
-    name = next((name for name in ("case", "paced_case") if name in metafunc.fixturenames), "")
+    name = next((name for name in _WANTED if name in metafunc.fixturenames), "")
     if not name:
         metafunc.parametrize("pair", keys, ids=str, indirect=True)
         return
@@ -35,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(key, case, id=f"{key}-{case.id}")
             for key in keys
             for case in cases(key.source, key.target)
-            if not case.refusal and (name == "case" or case.paced)
+            if not case.refusal and _WANTED[name](case)
         ],
         indirect=["pair"],
     )
@@ -76,7 +82,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     key = _key(item)
     if key is not None:
-        case = _params(item).get("case") or _params(item).get("paced_case")
+        case = next((_params(item)[name] for name in _WANTED if name in _params(item)), None)
         name = item.originalname if isinstance(item, pytest.Function) else item.name
         item.config.stash[_MATRIX].add(key, case.id if case is not None else name, report)
     return report

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 def _requests(case: Case) -> list[Specimen]:
     """Different ones, so that none can be taken for another."""
+    if case.inbound.requests is Count.NONE:
+        return []
     return [specimen(1), bare(), specimen(3)] if case.inbound.requests is Count.MANY else [specimen(1)]
 
 
@@ -45,8 +47,9 @@ def _check_receipts(pair: Pair, replies: list[Any]) -> None:
         assert reply == {name: receipt[name] for name in reply}
 
 
-async def test_refused_by_the_backend(pair: Pair, case: Case) -> None:
+async def test_refused_by_the_backend(pair: Pair, asking_case: Case) -> None:
     """The caller is told the backend's code, and its declared failure where both protocols have a form for it."""
+    case = asking_case
     with pytest.raises(RefusedError) as told:
         await pair.caller.call(case, [refused()])
     code, declared = pair.backend.refusal(case)
@@ -65,8 +68,9 @@ async def test_refused_in_the_middle(pair: Pair, paced_case: Case) -> None:
     assert exact(told.value.replies) == exact(case.told([specimen(1)]))
 
 
-async def test_bad_request(pair: Pair, case: Case) -> None:
+async def test_bad_request(pair: Pair, asking_case: Case) -> None:
     """The caller is told that the request is bad; none of it reaches the backend."""
+    case = asking_case
     with pytest.raises(RefusedError) as told:
         await pair.caller.misspeak(case)
     assert told.value.code == pair.caller.code(Code.INVALID_ARGUMENT, case, declared=False), told.value.text
@@ -84,10 +88,11 @@ async def test_patterns_that_do_not_meet(pair: Pair) -> None:
     legal = [case for case in every if not case.refusal]
     inbound = {case.inbound: case for case in legal}
     outbound = {case.outbound: case for case in legal}
-    # A refusal comes before the contracts' types are looked at, so the addresses of other cases will do.
+    # A refusal comes before the contracts' types are looked at, so the addresses of other cases will do. A pattern that
+    # meets none here (a subscription before a call) has no such address.
     found: dict[str, Any] = {}
     endpoints: dict[str, Any] = {}
-    illegal = [case for case in every if case.refusal]
+    illegal = [case for case in every if case.refusal and case.inbound in inbound and case.outbound in outbound]
     for case in illegal:
         _, theirs = routes(pair.caller, pair.backend, [inbound[case.inbound]])
         _, ours = routes(pair.caller, pair.backend, [outbound[case.outbound]])

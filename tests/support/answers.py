@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.pattern import Pattern
-from support.specimen import REFUSED, Specimen, answered
+from support.specimen import REFUSED, Specimen, answered, specimen
 
 STREAM = 3
-"""Replies to one request."""
+"""Replies to one request, or to none."""
 
 
 def answers(pattern: Pattern, call: Sequence[Any]) -> list[Any]:
@@ -23,7 +23,7 @@ def answers(pattern: Pattern, call: Sequence[Any]) -> list[Any]:
         case Pattern.BIDI:
             return [answered(specimen) for specimen in specimens]
         case Pattern.SUBSCRIBE:
-            raise AssertionError("the suite has no backend that is subscribed to: write one")
+            return [answered(specimen(number)) for number in range(STREAM)]
 
 
 def refuses(call: Sequence[Any]) -> bool:

@@ -74,6 +74,8 @@ class Case:
 
     def sent(self, specimens: Sequence[Specimen]) -> list[list[Any]]:
         """The calls that the backend sees of these requests, each with its messages."""
+        if self.inbound.requests is Count.NONE:
+            return [[]]
         many = self.outbound.requests is Count.MANY
         if many or self.inbound.requests is Count.ONE:
             return [list(specimens)]
