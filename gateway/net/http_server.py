@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -34,6 +35,8 @@ ENCODINGS: Final = (
     *(("zstd",) if compression_utils.HAS_ZSTD else ()),
 )
 """Content codings of request bodies that are read."""
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 
 # The engine has no switch for this header, and a stranger need not know the engine's version.
 web_response.SERVER_SOFTWARE = "protocol-gateway"  # type: ignore[attr-defined]
@@ -84,6 +87,13 @@ class HttpRequest:
     def peer(self) -> str:
         """The address of the nearest hop; no header is believed."""
         return self._request.remote or ""
+
+    @property
+    def trace(self) -> str:
+        """The caller's W3C traceparent. Empty where there is none, or something else under its name, which would be
+        passed on to all that believe it is one."""
+        trace = self.headers.get("traceparent", "")
+        return trace if not trace or _TRACEPARENT.fullmatch(trace) else ""
 
     @property
     def host(self) -> str:

@@ -1,0 +1,127 @@
+"""GraphQL requests as calls of routes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from adapters.graphql.config import Endpoint, Source
+from adapters.graphql.contract import forms_of, kinds_of, load
+from adapters.graphql.engine import Engine
+from adapters.graphql.exchange import Exchange
+from adapters.graphql.executable import executable
+from adapters.graphql.graphiql import PAGE
+from adapters.graphql.limits import Limits
+from adapters.graphql.socket import SocketHandler
+from gateway.codecs.graphql import GraphqlFormat
+from gateway.net.http_router import PathTemplate
+from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
+from gateway.net.network import Network
+from gateway.net.websocket import HttpUpgrade
+from gateway.pattern import Count
+from gateway.port import Binding, Contract, ContractError
+from gateway.schema.idl.graphql import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of
+from gateway.schema.idl.graphql_writer import write
+from gateway.schema.types import Operation
+
+PENDING = "part of the schema is not known yet, because an upstream can't be reached"
+
+
+class GraphqlInbound:
+    """One service: a schema at one path of a shared HTTP server."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        if endpoint.listen is None:
+            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self._name = name
+        self._endpoint = endpoint
+        self._network = network
+        self._server = network.http_server(endpoint.listen)
+        self._schema: GraphqlSchema | None = None
+
+    async def load(self) -> None:
+        """Read the schema. Without one it is made of what the routes lead to."""
+        if self._endpoint.sdl is not None:
+            self._schema = await load(self._endpoint, self._endpoint.sdl, self._network)
+
+    def contract(self, address: Source) -> Contract:
+        where = f"{self._endpoint.path} on {self._server.listen}"
+        root, _, own = address.field.partition(".")
+        kind = ROOTS[root]
+        contract = Contract(
+            patterns=frozenset({pattern_of(kind)}),
+            format=GraphqlFormat(),
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            claim=f"GraphQL field {address.field} at {where}",
+            holds=(f"POST {where}", f"GET {where}"),
+            describe=f"GraphQL {address.field} at {where}",
+            wire=RootField(kind, own, "", True),
+        )
+        if self._schema is None:
+            return contract
+        try:
+            operation = self._schema.operation(address.field)
+        except GraphqlError as error:
+            raise ContractError(str(error), field=("field",), hint=error.hint) from error
+        return replace(contract, request=operation.request, reply=operation.reply, wire=operation.wire)
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        if not bindings:
+            self._server.mount(self._name, [])
+            return
+        endpoint = self._endpoint
+        engine = self._engine(bindings)
+        exchange = Exchange(engine, endpoint.max_body_bytes, endpoint.max_batch)
+        sockets = SocketHandler(engine, endpoint)
+
+        async def get(request: HttpRequest) -> HttpReply | HttpUpgrade:
+            if request.upgrades:
+                return sockets.upgrade(request)
+            if endpoint.graphiql and not request.query and "text/html" in request.headers.get("accept", ""):
+                return PAGE
+            return await exchange.get(request)
+
+        path = PathTemplate(endpoint.path)
+        self._server.mount(self._name, [HttpRoute("POST", path, exchange.post), HttpRoute("GET", path, get)])
+
+    def _engine(self, bindings: Sequence[Binding]) -> Engine:
+        endpoint = self._endpoint
+        schema, pending = self._schema, ""
+        if schema is None:
+            known = [binding for binding in bindings if _known(binding)]
+            pending = PENDING if len(known) < len(bindings) else ""
+            schema = _derived(endpoint, bindings := known)
+        by_field = {binding.address.field: binding for binding in bindings}
+        limits = Limits(endpoint.max_tokens, endpoint.max_depth, endpoint.max_aliases, endpoint.max_cost)
+        return Engine(
+            executable(schema, by_field, forms_of(endpoint)),
+            limits,
+            introspection=endpoint.introspection is not False,
+            pending=pending,
+        )
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def drain(self) -> None:
+        await self._server.drain()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+
+def _known(binding: Binding) -> bool:
+    """Whether the upstream's contract is there: a route that waits for it has no types."""
+    return binding.request is not None
+
+
+def _derived(endpoint: Endpoint, bindings: Sequence[Binding]) -> GraphqlSchema:
+    """The schema of what these routes take and give."""
+    operations: dict[str, Any] = {
+        binding.address.field: Operation(binding.address.field, binding.pattern, binding.request, binding.reply, {})
+        for binding in sorted(bindings, key=lambda one: one.pattern.replies is Count.MANY)
+    }
+    return GraphqlSchema.parse(write(operations), kinds_of(endpoint), forms_of(endpoint))

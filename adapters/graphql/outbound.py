@@ -1,0 +1,186 @@
+"""Calls of routes as GraphQL operations."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from graphql import get_introspection_query
+
+from adapters.graphql.answer import Answer, read_response
+from adapters.graphql.config import Endpoint, Target
+from adapters.graphql.contract import forms_of, kinds_of, load
+from adapters.graphql.exchange import JSON, RESPONSE
+from adapters.graphql.status import code_of_status
+from adapters.graphql.subscription import Subscription
+from gateway.codecs.format import Unknown
+from gateway.codecs.graphql import GraphqlJsonFormat
+from gateway.message import Context, Message
+from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.network import Network
+from gateway.net.websocket import WebSocketClient, WebSocketLimits
+from gateway.pattern import Pattern
+from gateway.port import Contract, ContractError, Service
+from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema
+from gateway.schema.idl.graphql_document import GraphqlCall, call_of_document, call_of_field
+from gateway.schema.types import Operation
+from gateway.status import Code, Failure
+
+INTROSPECTION_SECONDS: Final = 10.0
+INTROSPECTION_BYTES: Final = 32 * 1024 * 1024
+_HEADERS: Final = (("Content-Type", JSON), ("Accept", f"{RESPONSE}, {JSON};q=0.9"))
+
+
+class GraphqlOutbound:
+    """One GraphQL service."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        if endpoint.target is None:
+            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._endpoint = endpoint
+        self._target = endpoint.target
+        self._network = network
+        self._client = HttpClient(endpoint.max_body_bytes)
+        self._sockets = WebSocketClient(WebSocketLimits(max_message_bytes=endpoint.max_body_bytes))
+        self._schema: GraphqlSchema | None = None
+
+    async def load(self) -> None:
+        """Read the schema, or ask the service for it."""
+        if self._schema is None:
+            sdl = self._endpoint.sdl
+            self._schema = await (self._introspect() if sdl is None else load(self._endpoint, sdl, self._network))
+
+    async def _introspect(self) -> GraphqlSchema:
+        client = HttpClient(INTROSPECTION_BYTES)
+        try:
+            for newest in (True, False):
+                query = get_introspection_query(
+                    specified_by_url=newest, input_value_deprecation=newest, one_of=newest, descriptions=True
+                )
+                data = await self._ask(client, query)
+                if data is not None:
+                    return GraphqlSchema.introspected(data, kinds_of(self._endpoint), forms_of(self._endpoint))
+        except GraphqlError as error:
+            raise ContractError(str(error), field=("introspection",), hint="give sdl instead") from error
+        finally:
+            await client.close()
+        raise ContractError(
+            "the service does not answer introspection", field=("introspection",), hint="give sdl instead"
+        )
+
+    async def _ask(self, client: HttpClient, query: str) -> Any:
+        """The data; None where the service refuses the query. Raises Failure(UNAVAILABLE)."""
+        body = msgspec.json.encode({"query": query})
+        try:
+            answer = await client.request("POST", self._target, _HEADERS, body, INTROSPECTION_SECONDS)
+        except Failure as failure:
+            raise Failure(
+                Code.UNAVAILABLE, f"its schema can't be asked for: {failure.message}", sent=False
+            ) from failure
+        if answer.status in (502, 503, 504):
+            raise Failure(Code.UNAVAILABLE, f"its schema can't be asked for: it answers {answer.status}", sent=False)
+        response = read_response(answer.body)
+        if response is None or response.errors or response.data is None:
+            return None
+        return {name: msgspec.json.decode(value) for name, value in response.data.items()}
+
+    def contract(self, address: Target) -> Contract:
+        if self._schema is None:
+            raise RuntimeError("contract() is called after load()")
+        operation = self._operation(self._schema, address)
+        call: GraphqlCall = operation.wire
+        cut = f" without {', '.join(call.cut[:5])}{' ...' if len(call.cut) > 5 else ''}" if call.cut else ""
+        return Contract(
+            patterns=frozenset({operation.pattern}),
+            format=GraphqlJsonFormat(),
+            request=operation.request,
+            reply=operation.reply,
+            unknown=Unknown.DROP,
+            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            describe=f"GraphQL {operation.name} at {self._target}{cut}",
+            wire=operation,
+        )
+
+    def _operation(self, schema: GraphqlSchema, address: Target) -> Operation:
+        try:
+            if address.field is not None:
+                return call_of_field(schema, address.field, address.recursion)
+            return call_of_document(schema, self._document(address.document or ""), address.operation)
+        except GraphqlError as error:
+            key = "field" if address.field is not None else "document"
+            raise ContractError(str(error), field=(key,), hint=error.hint) from error
+
+    def _document(self, given: str) -> str:
+        if "{" in given:
+            return given
+        path: Path = self._network.path(given)
+        try:
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ContractError(f"{path}: {reason}", field=("document",)) from error
+
+    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
+        call: GraphqlCall = contract.wire.wire
+        answer = Answer(call, partial=address.partial)
+        if pattern is Pattern.SERVER_STREAM:
+            return Subscription(self._sockets, self._target, call, answer)
+        return _Call(self._client, self._target, call, answer, tuple(contract.headers))
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        await self._sockets.close()
+        await self._client.close()
+
+    @property
+    def unready(self) -> str:
+        return ""
+
+
+class _Call:
+    """One query or mutation."""
+
+    def __init__(
+        self, client: HttpClient, target: str, call: GraphqlCall, answer: Answer, wanted: Sequence[str]
+    ) -> None:
+        self._client = client
+        self._target = target
+        self._answer = answer
+        self._wanted = wanted
+        document, name = msgspec.json.encode(call.document), msgspec.json.encode(call.name)
+        named = b',"operationName":%b' % name if call.name else b""
+        self._head = b'{"query":%b%b,"variables":' % (document, named)
+
+    async def call(self, request: Message, context: Context) -> Message:
+        headers = list(_HEADERS)
+        if context.trace:
+            headers.append(("traceparent", context.trace))
+        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
+        remaining = context.deadline - asyncio.get_running_loop().time()
+        answer = await self._client.request(
+            "POST", self._target, headers, b"%b%b}" % (self._head, request.body), remaining
+        )
+        replied = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
+        return Message(self._value(answer), replied)
+
+    def _value(self, answer: HttpAnswer) -> bytes:
+        response = read_response(answer.body)
+        if response is None or (response.data is None and not response.errors):
+            if 200 <= answer.status < 300:
+                raise Failure(Code.INTERNAL, "the upstream's answer is not GraphQL")
+            text = f"the upstream answered {answer.status} without GraphQL"
+            raise Failure(code_of_status(answer.status), text, retry_after=_retry_after(answer))
+        return self._answer.value(response, answer.status)
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError("queries and mutations are unary")
+
+
+def _retry_after(answer: HttpAnswer) -> float | None:
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 10 else None

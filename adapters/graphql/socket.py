@@ -1,0 +1,199 @@
+"""GraphQL over WebSocket, the server's side: several operations at a time on one connection."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+from graphql import OperationType
+
+from adapters.graphql.config import Endpoint
+from adapters.graphql.engine import Engine
+from adapters.graphql.errors import RequestError, error, error_of_failure
+from adapters.graphql.exchange import request_of
+from adapters.graphql.executable import Caller
+from adapters.graphql.status import LIMIT_EXCEEDED
+from adapters.graphql.wire import (
+    DUPLICATE,
+    INIT_TIMEOUT,
+    INVALID_MESSAGE,
+    SUBPROTOCOL,
+    TOO_MANY_INITS,
+    UNAUTHORIZED,
+    Frame,
+    frame,
+    read_frame,
+)
+from gateway.net.http_server import HttpRequest
+from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.status import Code, Failure
+
+INIT_SECONDS: Final = 10.0
+_HEADER_VALUE: Final = re.compile(r"[^\r\n\0]{0,8192}")
+
+log = logging.getLogger("gateway.graphql")
+
+
+class SocketHandler:
+    """Makes sessions of WebSocket handshakes."""
+
+    def __init__(self, engine: Engine, endpoint: Endpoint) -> None:
+        self._engine = engine
+        self._operations = endpoint.max_operations
+        self._origins = tuple(origin.lower() for origin in endpoint.origins)
+        self._limits = WebSocketLimits(max_message_bytes=endpoint.max_body_bytes)
+        self._forwarded = tuple(name.lower() for name in endpoint.forward_headers)
+
+    def upgrade(self, request: HttpRequest) -> HttpUpgrade:
+        def caller_of(payload: Any) -> Caller:
+            return Caller(_headers(request.headers, payload, self._forwarded), request.peer, request.trace)
+
+        async def serve(socket: WebSocket) -> None:
+            await _Session(self._engine, socket, self._operations, caller_of).serve()
+
+        return HttpUpgrade(serve, subprotocols=(SUBPROTOCOL,), origins=self._origins, limits=self._limits)
+
+
+def _headers(given: Mapping[str, str], payload: Any, forwarded: tuple[str, ...]) -> Mapping[str, str]:
+    """Browsers can't send headers with a handshake: what may cross is taken from connection_init too. Raises
+    ValueError for a value that is no header's."""
+    headers = {name: value for name in forwarded if (value := given.get(name)) is not None}
+    for name, value in payload.items() if isinstance(payload, dict) else ():
+        if name.lower() in forwarded and name.lower() not in headers and isinstance(value, str):
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"{name} is no header")
+            headers[name.lower()] = value
+    return headers
+
+
+class _Refused(Exception):
+    """The connection is to be closed."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class _Session:
+    """One connection. caller_of: connection_init's payload -> who calls."""
+
+    def __init__(self, engine: Engine, socket: WebSocket, operations: int, caller_of: Callable[[Any], Caller]) -> None:
+        self._engine = engine
+        self._socket = socket
+        self._limit = operations
+        self._caller_of = caller_of
+        self._caller: Caller | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        init = asyncio.get_running_loop().call_later(INIT_SECONDS, self._late)
+        closing: _Refused | None = None
+        try:
+            if self._socket.subprotocol != SUBPROTOCOL:
+                raise _Refused(4406, "Subprotocol not acceptable")
+            async for message in self._socket:
+                await self._take(self._read(message))
+            if self._socket.draining and self._running and not self._socket.closed:
+                await self._finish()
+        except _Refused as refused:
+            closing = refused
+        finally:
+            init.cancel()
+            tasks = list(self._running.values())
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+        if closing is not None:
+            await self._socket.close(closing.code, closing.reason)
+
+    async def _finish(self) -> None:
+        """Let what runs come to its end, while the peer is there for it."""
+        gone = asyncio.ensure_future(self._socket.wait_closed())
+        done = asyncio.ensure_future(asyncio.wait(list(self._running.values())))
+        try:
+            await asyncio.wait((gone, done), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            done.cancel()
+
+    def _late(self) -> None:
+        if self._caller is None:
+            self._socket.close_soon(*INIT_TIMEOUT)
+
+    def _read(self, message: str | bytes) -> Frame:
+        try:
+            return read_frame(message)
+        except ValueError as problem:
+            raise _Refused(INVALID_MESSAGE, str(problem)) from None
+
+    async def _take(self, received: Frame) -> None:
+        match received.type:
+            case "connection_init":
+                if self._caller is not None:
+                    raise _Refused(*TOO_MANY_INITS)
+                try:
+                    self._caller = self._caller_of(received.payload)
+                except ValueError as problem:
+                    raise _Refused(INVALID_MESSAGE, str(problem)) from None
+                await self._socket.send(frame("connection_ack"), text=True)
+            case "ping":
+                await self._socket.send(frame("pong", payload=received.payload), text=True)
+            case "pong":
+                pass
+            case "subscribe":
+                await self._subscribe(received)
+            case "complete":
+                task = self._running.pop(received.id, None)
+                if task is not None:
+                    task.cancel()
+            case _:
+                raise _Refused(INVALID_MESSAGE, f"{received.type} is the server's to send")
+
+    async def _subscribe(self, received: Frame) -> None:
+        key = received.id
+        if self._caller is None:
+            raise _Refused(*UNAUTHORIZED)
+        if key in self._running:
+            raise _Refused(DUPLICATE, f"Subscriber for {key[:80]} already exists")
+        if len(self._running) >= self._limit:
+            text = f"a connection may have {self._limit} operations at a time"
+            await self._socket.send(frame("error", key, [error(text, LIMIT_EXCEEDED)]), text=True)
+            return
+        task = asyncio.create_task(self._run(key, received.payload, self._caller), name="graphql operation")
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    def _ended(self, key: str, task: "asyncio.Task[None]") -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+
+    async def _run(self, key: str, payload: Any, caller: Caller) -> None:
+        send = self._socket.send
+        try:
+            try:
+                operation = self._engine.prepare(request_of(payload))
+                if operation.kind is OperationType.SUBSCRIPTION:
+                    async with aclosing(self._engine.subscribe(operation, caller)) as responses:
+                        async for response in responses:
+                            await send(frame("next", key, response), text=True)
+                else:
+                    await send(frame("next", key, await self._engine.execute(operation, caller)), text=True)
+                last = frame("complete", key)
+            except RequestError as refused:
+                last = frame("error", key, refused.errors)
+            except Failure as failure:
+                last = frame("error", key, [error_of_failure(failure)])
+            except WebSocketClosed:
+                raise
+            except Exception:
+                log.exception("bug behind a GraphQL operation")
+                last = frame("error", key, [error_of_failure(Failure(Code.INTERNAL, "internal error"))])
+            # The id is free before the peer can know that it is.
+            self._running.pop(key, None)
+            await send(last, text=True)
+        except WebSocketClosed:
+            pass
