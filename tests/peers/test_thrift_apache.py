@@ -39,7 +39,7 @@ FULL: dict[str, Any] = {
     "colors": {"RED": {"free": True}},
     "doubles": [{"key": 1.5, "value": "x"}],
     "payment": {"cash": {"currency": "CHF", "units": 0}},
-    "tree": {"name": "root", "children": [{"name": "leaf", "children": []}], "next": {"name": "next"}},
+    "tree": {"name": "root", "children": [{"name": "leaf", "children": []}], "sibling": {"name": "next"}},
     "palette": ["RED", 77],
     "ratios": [0.0, 1e300, 5e-324],
     "chunks": [b"", b"\x00\xff"],

@@ -56,14 +56,14 @@ union Payment {
 struct Node {
   1: required string name
   2: optional list<Node> children
-  3: optional Node next
+  3: optional Node sibling
 }
 
 struct Times {
   1: optional i64 at (timestamp = "ms")
   2: optional i64 floor (timestamp = "s", round = "down")
   3: optional i64 took (duration = "us")
-  4: optional common.Millis alias
+  4: optional common.Millis aliased
   5: optional list<common.Millis> many
   6: optional i64 nanos (timestamp = "ns")
 }

@@ -56,13 +56,13 @@ def client(
 @contextmanager
 def server(processor: Any, encoding: str, transport: str, *, strict: bool = True) -> Iterator[str]:
     """host:port, or the URL for http."""
-    from thrift.server import THttpServer, TServer
+    from thrift.server import THttpServer
     from thrift.transport import TSocket
 
     factory = protocol_factory(encoding, strict=strict)
     if transport == "http":
         http = THttpServer.THttpServer(processor, ("127.0.0.1", 0), factory)
-        thread = threading.Thread(target=http.httpd.serve_forever, daemon=True)
+        thread = threading.Thread(target=http.httpd.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{http.httpd.server_address[1]}/"
@@ -81,7 +81,7 @@ def server(processor: Any, encoding: str, transport: str, *, strict: bool = True
         socket.close()
 
 
-def _Server(*arguments: Any, **options: Any) -> Any:  # noqa: N802  it makes a class's instance
+def _Server(*arguments: Any, **options: Any) -> Any:
     from thrift.server import TServer
 
     class Listening(TServer.TThreadedServer):  # type: ignore[misc]
