@@ -31,8 +31,13 @@ async def test_clients() -> None:
                 raise Failure(Code.FAILED_PRECONDITION, "no", details=[Detail("Refused", refused)])
             return value
 
+        done = {number: asyncio.Event() for number in range(6)}
+        done[0].set()
+
         async def add(value: Any) -> Any:
-            await asyncio.sleep(0.02 * value.left)
+            """The one that came last is answered first."""
+            await asyncio.wait_for(done[value.left - 1].wait(), 10)
+            done[value.left].set()
             order.append(value.left)
             return plain(types["add"].reply, {"success": value.left + value.right})
 

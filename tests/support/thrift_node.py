@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.thrift_apache import EVERYTHING
 
 ROOT = Path(__file__).parents[2]
