@@ -112,6 +112,11 @@ class RabbitMQ:
         """Such as SIGSTOP and SIGCONT, to the node itself."""
         os.kill(int((self.folder / "pid").read_text()), number)
 
+    def control(self, *arguments: str) -> None:
+        """rabbitmqctl, on this node."""
+        command = (str(Path(self._command).with_name("rabbitmqctl")), *arguments)
+        subprocess.run(command, env=self._environment, cwd=self.folder, capture_output=True, timeout=60, check=True)
+
     def kill(self) -> None:
         """kill -9; the folder stays, so that start() goes on from it."""
         process, self._process = self._process, None
