@@ -114,8 +114,6 @@ def compile_mapping(
     compiler = _Compiler(source, params, certain)
     if target is None:
         target = compiler.infer_target(rules, source, title)
-    if not isinstance(target, Record) and rules:
-        compiler.converter.refuse("$", f"{target} has no fields to map")
     return compiler.compile(rules, target, title)
 
 
@@ -143,6 +141,9 @@ class _Compiler:
         if rules and isinstance(target, Record):
             value = self._fill(rules, target, self.source, self._use, "$")
             self._report_unused(self.source, self._use, "$")
+        elif rules:
+            converter.refuse("$", f"{target} has no fields to map")
+            value = "U"
         else:
             value = converter.expression(self.source, target, "s", "$")
         converter.function(f"def apply(s, p, h, k):\n    r = s\n    return {value}")
@@ -192,11 +193,15 @@ class _Compiler:
         arguments = []
         filled = {convention(name) for name in by_rule}
         for target_field in target.fields:
-            name = target_field.name
-            rule = by_rule.get(name)
+            rule = by_rule.get(target_field.name)
             if rule is not None:
-                arguments.append(f"{target_field.attr}={self._rule(rule, target_field, source, use, f'{at}.{name}')}")
+                python = self._rule(rule, target_field, source, use, f"{at}.{target_field.name}")
+                arguments.append(f"{target_field.attr}={python}")
+        for target_field in target.fields:
+            name = target_field.name
+            if name in by_rule:
                 continue
+            # A source field that the rules take apart does not come by name as well.
             match = by_name.get(convention(name))
             if match is None or use.parts.get(match.name):
                 converter.unfilled(target, target_field, f"{at}.{name}")
