@@ -40,12 +40,14 @@ class Metrics(Collector):
     """All metrics of the process.
 
     ready: endpoint name -> why it is not ready (empty when it is), asked at each scrape.
+    events: (endpoint, event, count) of what endpoints count beside calls, asked at each scrape.
     """
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteMetrics] = {}
         self.ready: Callable[[], Mapping[str, str]] = dict
         self.pending: Callable[[], Iterable[str]] = tuple
+        self.events: Iterable[tuple[str, str, int]] = ()
 
     def route(self, name: str) -> RouteMetrics:
         """The counts of this route, kept over reloads."""
@@ -80,7 +82,12 @@ class Metrics(Collector):
         )
         for name in self.pending():
             pending.add_metric((name,), 1)
-        return (calls, seconds, flight, messages, ready, pending)
+        events = CounterMetricFamily(
+            "gateway_endpoint_events", "What endpoints count beside calls.", labels=("endpoint", "event")
+        )
+        for endpoint, event, count in self.events:
+            events.add_metric((endpoint, event), count)
+        return (calls, seconds, flight, messages, ready, pending, events)
 
 
 class AccessLog:

@@ -29,6 +29,7 @@ class Runtime:
         self._network = Network(file.parent)
         self._metrics = Metrics()
         self._metrics.ready = self.unready
+        self._metrics.events = self._network.counters
         self._metrics.pending = lambda: self.plan.pending if self.plan else ()
         self._access: AccessLog | None = None
         self._admin: AdminServer | None = None

@@ -8,7 +8,7 @@ import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from gateway.schema import types
 from gateway.schema.types import Enumeration, List, Record, Type
@@ -37,8 +37,14 @@ Charset = Annotated[str, AfterValidator(_charset)]
 Endian = Literal["big", "little"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", description="The field's name.")]
 Width = Annotated[int, Field(ge=1, le=WIDTH)]
+def _code_texts(value: Any) -> Any:
+    # YAML reads a bare 1 as a number.
+    return {str(code): name for code, name in value.items()} if isinstance(value, Mapping) else value
+
+
 Codes = Annotated[
     Mapping[str, str] | None,
+    BeforeValidator(_code_texts),
     Field(
         default=None,
         description="Code on the wire -> name; makes the field an enumeration. A code that is not here is refused.",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gateway.net.counters import Counters
 from gateway.net.http_server import HttpServer
 
 
@@ -9,10 +10,12 @@ class Network:
     """One per process.
 
     base: the folder that relative file names of routes.yaml start from.
+    counters: what endpoints count beside calls; the admin endpoint shows them.
     """
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.counters = Counters()
         self._http: dict[str, HttpServer] = {}
 
     def http_server(self, listen: str) -> HttpServer:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ def adapter(request: pytest.FixtureRequest) -> Adapter:
     return registry.adapter(request.param)
 
 
+def _module(adapter: Adapter) -> str:
+    (point,) = entry_points(group=registry.GROUP, name=adapter.protocol)
+    return point.module
+
+
 def _folder(adapter: Adapter) -> Path:
-    return ROOT / "adapters" / adapter.protocol
+    return ROOT.joinpath(*_module(adapter).split("."))
 
 
 def _sides(adapter: Adapter) -> list[tuple[str, Side]]:
@@ -63,7 +69,7 @@ def test_unknown_options_are_refused(adapter: Adapter) -> None:
 
 
 def test_status_table_is_total(adapter: Adapter) -> None:
-    status = importlib.import_module(f"adapters.{adapter.protocol}.status")
+    status = importlib.import_module(f"{_module(adapter)}.status")
     assert set(status.TO_WIRE) >= set(Code), "TO_WIRE is total over Code"
     assert status.FROM_WIRE
 

@@ -1,0 +1,105 @@
+"""Conversation: an inbound connection that is one call, with any number of messages both ways."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from adapters.socket.connection import Connection
+from adapters.socket.serving import Serving
+from gateway.message import Context, Message
+from gateway.net.framing import FramingError
+from gateway.status import Code, Failure
+
+WAITING: Final = 16  # messages read ahead of the route
+LINGER_SECONDS: Final = 2.0  # for the caller to end its side once all replies are out
+
+
+class Conversation:
+    """The session of one connection. A reset tells the caller that not all went well, where no message does."""
+
+    busy = True
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._connection: Connection | None = None
+        self._waiting: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._over = False
+        self._failure: Failure | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def opened(self, connection: Connection) -> None:
+        self._connection = connection
+        self._serving.enter(connection)
+        self._task = asyncio.get_running_loop().create_task(self._run(connection))
+
+    def frame(self, body: bytes) -> None:
+        self._serving.received.add()
+        self._waiting.append(body)
+        if len(self._waiting) >= WAITING and self._connection is not None:
+            self._connection.pause()
+        self._wake.set()
+
+    def ended(self) -> None:
+        self._over = True
+        self._wake.set()
+
+    def broken(self, error: FramingError) -> None:
+        self._serving.malformed.add()
+        self._failure = Failure(Code.INVALID_ARGUMENT, str(error), sent=False)
+        self.ended()
+
+    def lost(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._serving.leave(self._connection)
+
+    def drain(self) -> None:
+        """A call in progress goes on to its end."""
+
+    async def finished(self) -> None:
+        """Return when the call has ended."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _more(self, connection: Connection) -> AsyncGenerator[Message, None]:
+        while True:
+            while self._waiting:
+                body = self._waiting.popleft()
+                connection.resume()
+                yield Message(body)
+            if self._failure is not None:
+                raise self._failure
+            if self._over:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _run(self, connection: Connection) -> None:
+        serving = self._serving
+        head = Message(None, (), {"peer": connection.peer})
+        try:
+            async with aclosing(self._more(connection)) as more:
+                replies = serving.binding.service.stream(head, more, Context(peer=connection.peer))
+                async with aclosing(replies):
+                    async for reply in replies:
+                        if reply.body is not None:
+                            connection.send(connection.framed(serving.formats.compact(reply.body)))
+                            await connection.drained()
+        except Failure as failure:
+            serving.failed.add()
+            message = serving.told(failure, None, connection)
+            if message is None:
+                connection.reset()
+                return
+            connection.send(message)
+        connection.discard()
+        connection.resume()
+        connection.finish()
+        if not connection.ended:
+            # What the caller still sends must not make the system drop the replies.
+            await connection.gone(LINGER_SECONDS)
+        connection.close()

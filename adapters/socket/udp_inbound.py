@@ -1,0 +1,208 @@
+"""UDP in: a datagram is a message; a reply goes to where it came from."""
+
+import asyncio
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+from adapters.socket.config import UdpEndpoint, UdpSource
+from adapters.socket.formats import Formats, failure_message, load_formats
+from gateway.codecs.format import Unknown
+from gateway.message import Context, Message
+from gateway.net.address import split_host_port
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Binding, Contract, ContractError
+from gateway.schema.types import STRING
+from gateway.status import Code, Failure
+
+BATCH: Final = 64  # datagrams taken from the socket before others get their turn
+_DROPS: Final = getattr(socket, "SO_RXQ_OVFL", 40)  # Linux counts what its buffer had no room for
+_COUNT: Final = struct.Struct("=I")
+
+log = logging.getLogger("gateway.socket")
+
+
+class UdpInbound:
+    """One endpoint has one route.
+
+    Counters: received, truncated (over max_datagram_bytes, dropped), overflowed (dropped by the system, whose buffer
+    was full), failed (calls), replied, unreplied (replies that could not be sent).
+    """
+
+    def __init__(self, name: str, endpoint: UdpEndpoint, network: Network) -> None:
+        if endpoint.listen is None:
+            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self.port = 0  # the one in use, for `listen` with port 0
+        self._listen = endpoint.listen
+        self._endpoint = endpoint
+        self._network = network
+        self._formats: Formats | None = None
+        self._binding: Binding | None = None
+        self._socket: socket.socket | None = None
+        self._reading = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dropped = 0
+        counter = network.counters.counter
+        self.received, self.truncated, self.overflowed, self.failed, self.replied, self.unreplied = (
+            counter(name, label) for label in ("received", "truncated", "overflowed", "failed", "replied", "unreplied")
+        )
+
+    async def load(self) -> None:
+        self._formats = load_formats(self._endpoint, self._network)
+
+    def contract(self, address: UdpSource) -> Contract:
+        endpoint, formats = self._endpoint, self._formats
+        if formats is None:
+            raise RuntimeError("contract() is called after load()")
+        try:
+            failure_message(endpoint.on_failure, formats)
+        except ContractError as error:
+            raise ContractError(f"on_failure of the endpoint: {error.message}") from None
+        return Contract(
+            patterns=frozenset({Pattern.ONE_WAY if address.pattern == "one-way" else Pattern.REQUEST_REPLY}),
+            format=formats.request,
+            reply_format=formats.reply,
+            request=formats.request_type,
+            reply=formats.reply_type,
+            unknown=Unknown(endpoint.unknown_fields),
+            metadata={"peer": STRING},
+            claim=f"UDP on {endpoint.listen}",
+            holds=(f"UDP on {endpoint.listen}",),
+            describe=f"UDP {address.pattern} on {endpoint.listen}, {formats.request.name}, best effort",
+        )
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        self._binding = bindings[0] if bindings else None
+
+    async def start(self) -> None:
+        host, port = split_host_port(self._listen)
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE, family=socket.AF_UNSPEC
+        )
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            size = self._endpoint.receive_buffer_bytes
+            if size is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _DROPS, 1)
+            except OSError:
+                log.info("%s: the system does not tell how many datagrams it drops", self._listen)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        self.port = sock.getsockname()[1]
+        self._regulate()
+
+    async def drain(self) -> None:
+        self._pause()
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def stop(self) -> None:
+        self._pause()
+        sock, self._socket = self._socket, None
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if sock is not None:
+            sock.close()
+
+    @property
+    def unready(self) -> str:
+        return "" if self._socket is not None else "not listening"
+
+    def _pause(self) -> None:
+        if self._reading and self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+        self._reading = False
+
+    def _regulate(self) -> None:
+        """Read while there is room for what comes."""
+        sock = self._socket
+        if sock is not None and not self._reading and len(self._tasks) < self._endpoint.max_in_flight:
+            asyncio.get_running_loop().add_reader(sock, self._readable, sock)
+            self._reading = True
+
+    def _readable(self, sock: socket.socket) -> None:
+        limit, most = self._endpoint.max_datagram_bytes, self._endpoint.max_in_flight
+        for _ in range(BATCH):
+            if len(self._tasks) >= most:
+                self._pause()
+                return
+            try:
+                data, extra, flags, peer = sock.recvmsg(limit, 64)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                log.warning("%s: %s", self._listen, error)
+                return
+            self._overflow(extra)
+            self.received.add()
+            if flags & socket.MSG_TRUNC:
+                self.truncated.add()
+            elif self._binding is not None:
+                task = asyncio.get_running_loop().create_task(self._serve(self._binding, sock, data, peer))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+
+    def _overflow(self, extra: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, content in extra:
+            if level == socket.SOL_SOCKET and kind == _DROPS and len(content) >= _COUNT.size:
+                (total,) = _COUNT.unpack_from(content)
+                self.overflowed.add((total - self._dropped) & 0xFFFFFFFF)
+                self._dropped = total
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._regulate()
+
+    async def _serve(self, binding: Binding, sock: socket.socket, data: bytes, peer: Any) -> None:
+        shown = f"{peer[0]}:{peer[1]}"
+        reply: bytes | None = None
+        try:
+            answer = await binding.service.call(Message(data, (), {"peer": shown}), Context(peer=shown))
+            if binding.pattern is Pattern.REQUEST_REPLY and answer.body is not None:
+                reply = answer.body
+                if len(reply) > self._endpoint.max_datagram_bytes:
+                    raise Failure(
+                        Code.INTERNAL, f"the reply of {len(reply)} bytes is larger than a datagram may be here"
+                    )
+        except Failure as failure:
+            self.failed.add()
+            reply = self._told(binding, failure)
+        if reply is None:
+            return
+        try:
+            await _send(sock, reply, peer)
+            self.replied.add()
+        except OSError as error:
+            self.unreplied.add()
+            log.info("%s: a reply was not sent: %s", self._listen, errno.errorcode.get(error.errno or 0, error))
+
+    def _told(self, binding: Binding, failure: Failure) -> bytes | None:
+        endpoint, formats = self._endpoint, self._formats
+        kind = endpoint.on_failure
+        if kind is None:
+            kind = "error" if binding.pattern is Pattern.REQUEST_REPLY and endpoint.format == "json" else "drop"
+        assert formats is not None  # noqa: S101  a binding comes after load()
+        message = failure_message(kind, formats)
+        told = None if message is None else message(failure)
+        return told if told is not None and len(told) <= endpoint.max_datagram_bytes else None
+
+
+async def _send(sock: socket.socket, data: bytes, peer: Any) -> None:
+    """Raises OSError."""
+    try:
+        sock.sendto(data, peer)
+    except (BlockingIOError, InterruptedError):
+        await asyncio.get_running_loop().sock_sendto(sock, data, peer)
