@@ -54,6 +54,8 @@ class Tls(_Section):
 
 
 class Endpoint(port.Endpoint):
+    # A url that is refused has a password in it, too.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     url: Annotated[SecretStr, AfterValidator(_url)] = Field(
         description="amqp://user:password@host:port/virtual-host of the broker, or amqps:// for TLS, which verifies "
         "its certificate; never logged. The virtual host is / where there is none.",
@@ -191,11 +193,11 @@ class Source(port.Address):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
+        if self.dead_letters is None and len(f"{self.queue}.dead-letters".encode()) > _SHORT:
+            raise ValueError("the queue's name is too long for {queue}.dead-letters: give dead_letters")
         letters = self.letters
         if not letters.exchange and letters.routing_key == self.queue:
             raise ValueError(f"dead_letters would put what can't be handled back into {self.queue}")
-        if len(letters.routing_key.encode()) > _SHORT:
-            raise ValueError("the queue's name is too long for {queue}.dead-letters: give dead_letters")
         if self.max_backoff < self.backoff:
             raise ValueError("max_backoff is less than backoff")
         return self
