@@ -17,7 +17,8 @@ from gateway.codecs.protobuf import ProtobufFormat
 from gateway.schema.idl import json_document
 from gateway.schema.idl.json_document import JsonDocumentError
 from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.idl.json_schema import JsonSchemaError, JsonSchemaReader, json_schema
+from gateway.schema.idl.json_schema import JsonSchemaError, JsonSchemaReader
+from gateway.schema.idl.json_schema_writer import json_schema
 from gateway.schema.types import (
     ANY,
     BOOL,

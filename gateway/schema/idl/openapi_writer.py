@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.idl.json_schema import JsonSchemaWriter
+from gateway.schema.idl.json_schema_writer import JsonSchemaWriter
 from gateway.schema.names import convention
 from gateway.schema.types import STRING, Enumeration, Field, List, Record, Scalar, Type
 from gateway.status import Code
