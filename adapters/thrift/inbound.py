@@ -9,6 +9,7 @@ from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.listener import Listener
 from adapters.thrift.processor import Processor
+from adapters.thrift.status import HTTP_STATUS
 from adapters.thrift.tls import server_context
 from adapters.thrift.wire import CONTENT_TYPE, Envelope, MessageType, framed, read_message, write_failure
 from gateway.codecs.thrift import Protocol
@@ -18,6 +19,7 @@ from gateway.net.framing import FrameReader, LengthFraming
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
+from gateway.net.problem_json import PROBLEM_JSON, details_json, problem_json
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Failure
@@ -147,5 +149,15 @@ class _HttpSide:
             (name, value) for name in processor.headers(call) if (value := request.headers.get(name)) is not None
         ]
         context = Context(peer=request.peer, trace=request.headers.get("traceparent", ""))
-        reply = await processor.answer(call, context, headers)
+        try:
+            reply = await processor.answer(call, context, headers)
+        except Failure as failure:
+            return _problem(failure)
         return HttpReply(200, content, reply or b"")
+
+
+def _problem(failure: Failure) -> HttpReply:
+    """A oneway call that failed: Thrift has no reply to it, HTTP has."""
+    status = HTTP_STATUS[failure.code]
+    body = problem_json(status, failure.code, failure.message, path=failure.path, details=details_json(failure))
+    return HttpReply(status, [("Content-Type", PROBLEM_JSON)], body)

@@ -216,6 +216,8 @@ class _Connection(asyncio.Protocol):
             reply = await listener.processor.answer(call, Context(peer=self._peer))
             if reply is not None and self._transport is not None:
                 self._transport.write(listener.frame(reply))
+        except Failure as failure:
+            log.info("the oneway call of %s failed: %s", call.name, failure)
         finally:
             del self._calls[call.seqid]
             self._done()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -27,8 +28,9 @@ from gateway.codecs.thrift import Protocol, ThriftFormat
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming
-from gateway.net.http_client import HttpClient
+from gateway.net.http_client import HttpAnswer, HttpClient
 from gateway.net.network import Network
+from gateway.net.problem_json import PROBLEM_JSON, failure_of
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.thrift import ThriftSchema
@@ -136,16 +138,23 @@ class _Http:
         if oneway and good:
             return None, answer.headers
         try:
-            reply = read_message(self._protocol, answer.body)
+            return read_message(self._protocol, answer.body), answer.headers
         except Failure:
             if good:
                 raise Failure(Code.INTERNAL, "the upstream's answer is not Thrift as its endpoint says") from None
-            code = FROM_HTTP.get(answer.status, Code.INTERNAL)
-            raise Failure(code, f"the upstream answered {answer.status} without Thrift") from None
-        return reply, answer.headers
+            raise _without_thrift(answer) from None
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _without_thrift(answer: HttpAnswer) -> Failure:
+    code = FROM_HTTP.get(answer.status, Code.INTERNAL)
+    text = f"the upstream answered {answer.status} without Thrift"
+    if answer.headers.get("content-type", "").startswith(PROBLEM_JSON):
+        with suppress(msgspec.DecodeError):
+            return failure_of(msgspec.json.decode(answer.body, type=dict[str, Any]), code, text)
+    return Failure(code, text)
 
 
 def _check_size(body: bytes, limit: int) -> None:

@@ -60,7 +60,7 @@ class Processor:
         return frozenset() if served is None else served.headers
 
     async def answer(self, call: Envelope, context: Context, headers: Sequence[Header] = ()) -> bytes | None:
-        """The reply; None where nobody waits for one."""
+        """The reply; None where the caller takes none. Raises Failure only where such a call failed."""
         served = self._served.get(call.name)
         # A caller that does not wait would take an answer for that of its next call.
         silent = call.type == MessageType.ONEWAY or (served is not None and served.oneway)
@@ -72,12 +72,9 @@ class Processor:
             reply = await served.call(Message(call.body, headers), context)
         except Failure as failure:
             if silent:
-                log.info("oneway call of %s failed: %s", call.name, failure)
-                return None
+                raise
             return self._failed(call, failure, served)
-        if silent:
-            return None
-        return self._reply(call, reply.body)
+        return None if silent else self._reply(call, reply.body)
 
     def _unknown(self, name: str) -> Failure:
         hint = f" without its service, as Service{SEPARATOR}function" if SEPARATOR not in name else ""

@@ -29,7 +29,7 @@ from gateway.codecs.thrift_source import (
     wire,
 )
 from gateway.schema.idl.thrift import ThriftKind, ThriftType
-from gateway.schema.types import Record
+from gateway.schema.types import ANY, Record
 from gateway.schema.values import struct_of
 
 TYPES: Final[Mapping[ThriftKind, int]] = {
@@ -137,7 +137,8 @@ class _Reader:
             case ThriftKind.BOOL:
                 return [f"{v} = p[i] != 0", "i += 1"]
             case ThriftKind.STRING:
-                return [*self._bytes("x"), f"{v} = x.decode()"]
+                text = "any_of(x.decode())" if type_.type == ANY else "x.decode()"
+                return [*self._bytes("x"), f"{v} = {text}"]
             case ThriftKind.BINARY:
                 return self._bytes(v)
             case ThriftKind.UUID:
@@ -244,7 +245,8 @@ class _Writer:
             case ThriftKind.BOOL:
                 return [f"a({head + bytes([1])!r} if {v} else {head + bytes([0])!r})"]
             case ThriftKind.STRING:
-                return [f"x = {v}.encode()", f"a({plus}size(len(x)) + x)"]
+                text = f"any_text({v})" if type_.type == ANY else v
+                return [f"x = {text}.encode()", f"a({plus}size(len(x)) + x)"]
             case ThriftKind.BINARY:
                 return [f"a({plus}size(len({v})) + {v})"]
             case ThriftKind.UUID:

@@ -29,7 +29,7 @@ from gateway.codecs.thrift_source import (
     wire,
 )
 from gateway.schema.idl.thrift import ThriftKind, ThriftType
-from gateway.schema.types import Record
+from gateway.schema.types import ANY, Record
 from gateway.schema.values import struct_of
 
 _TRUE: Final = 1
@@ -136,7 +136,8 @@ class _Reader:
             case ThriftKind.DOUBLE:
                 return [f"{v}, = read_double(p, i)", "i += 8"]
             case ThriftKind.STRING:
-                return [*self._bytes("x"), f"{v} = x.decode()"]
+                text = "any_of(x.decode())" if type_.type == ANY else "x.decode()"
+                return [*self._bytes("x"), f"{v} = {text}"]
             case ThriftKind.BINARY:
                 return self._bytes(v)
             case ThriftKind.UUID:
@@ -257,7 +258,8 @@ class _Writer:
             case ThriftKind.DOUBLE:
                 return [f"a(double({v}))"]
             case ThriftKind.STRING:
-                return [f"x = {v}.encode()", "a((B[len(x)] if len(x) < 128 else sized(len(x))) + x)"]
+                text = f"any_text({v})" if type_.type == ANY else v
+                return [f"x = {text}.encode()", "a((B[len(x)] if len(x) < 128 else sized(len(x))) + x)"]
             case ThriftKind.BINARY:
                 return [f"a(sized(len({v})) + {v})"]
             case ThriftKind.UUID:

@@ -30,7 +30,7 @@ from gateway.codecs.thrift_source import (
     wire,
 )
 from gateway.schema.idl.thrift import KEY, VALUE, ThriftKind, ThriftType
-from gateway.schema.types import Enumeration, List, Record, records
+from gateway.schema.types import ANY, Enumeration, List, Record, records
 from gateway.schema.values import struct_of
 
 TYPES: Final[Mapping[ThriftKind, str]] = {
@@ -153,7 +153,7 @@ class _Reader:
             case ThriftKind.DOUBLE:
                 return f"_double({x})"
             case ThriftKind.STRING:
-                return f"_string({x})"
+                return f"any_of(_string({x}))" if type_.type == ANY else f"_string({x})"
             case ThriftKind.BINARY:
                 return f"_binary({x})"
             case ThriftKind.UUID:
@@ -369,7 +369,7 @@ class _Writer:
             case ThriftKind.DOUBLE:
                 return f"_write_double({v})"
             case ThriftKind.STRING:
-                return f"text({v} + '')"
+                return f"text(any_text({v}))" if type_.type == ANY else f"text({v} + '')"
             case ThriftKind.BINARY:
                 return f"_write_binary({v})"
             case ThriftKind.UUID:

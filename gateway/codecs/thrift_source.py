@@ -8,16 +8,21 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from gateway.codecs.format import Unknown
+from gateway.codecs.json import JsonFormat
 from gateway.schema import text
 from gateway.schema.idl.thrift import KEY, VALUE, ThriftField, ThriftKind, ThriftType
 from gateway.schema.source import build
-from gateway.schema.types import TIMESTAMP, Enumeration, Field, List, Record
+from gateway.schema.types import ANY, TIMESTAMP, Enumeration, Field, List, Record
 from gateway.schema.values import struct_of
+from gateway.status import Failure
 
 DEPTH: Final = 64
 """Structs and containers within each other."""
 READING: Final = (IndexError, struct.error, UnicodeDecodeError)
 WRITING: Final = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error)
+_read_any: Final = JsonFormat().decoder(ANY, Unknown.REJECT)
+_write_any: Final = JsonFormat().encoder(ANY)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -51,6 +56,8 @@ class Source:
             "one_arm": one_arm,
             "twice": twice,
             "same_key": same_key,
+            "any_of": any_of,
+            "any_text": any_text,
             "moment": moment,
             "whole": whole,
             "uuid_text": uuid_text,
@@ -323,6 +330,22 @@ def whole(nanoseconds: int, unit: int) -> int:
     if rest:
         raise OffenceError(f"the time is finer than the contract's unit of {unit} ns")
     return number
+
+
+def any_of(text: str) -> Any:
+    """The value that a JSON text is."""
+    try:
+        return _read_any(text.encode())
+    except Failure as failure:
+        raise OffenceError(failure.message, failure.path.removeprefix("$")) from None
+
+
+def any_text(value: Any) -> str:
+    try:
+        data: bytes = _write_any(value)
+    except Failure as failure:
+        raise OffenceError(failure.message, failure.path.removeprefix("$")) from None
+    return data.decode()
 
 
 def uuid_text(data: bytes) -> str:

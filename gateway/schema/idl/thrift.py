@@ -10,6 +10,7 @@ What has no kind of its own in the IR:
 | map with keys of an enum | map with keys of string, the enum's names |
 | uuid | string, in the form 01234567-89ab-cdef-0123-456789abcdef |
 | i64 (timestamp = "ms"), i64 (duration = "us") | timestamp, duration; units are s, ms, us and ns |
+| string (json = "") | any, null included: the text is JSON |
 
 A value that is finer than its unit is refused, unless the annotation `round = "down"` stands beside the unit.
 A union is a record with a required choice. Fields without `required` may be absent.
@@ -48,6 +49,7 @@ from gateway.schema.idl.thrift_document import (
     read_document,
 )
 from gateway.schema.types import (
+    ANY,
     BOOL,
     BYTES,
     DURATION,
@@ -347,16 +349,16 @@ class _Builder:
         match node.name:
             case "list" | "set":
                 item = self.type(program, node.arguments[0])
-                return ThriftType(ThriftKind(node.name), List(item.type), item)
+                return ThriftType(ThriftKind(node.name), List(item.type, nullable=item.type == ANY), item)
             case "map":
                 key, value = (self.type(program, argument) for argument in node.arguments)
                 return _map(key, value)
             case name if name in BASE_TYPES and program.lookup(name) is None:
-                return _timed(program, node, _BASE[name])
+                return _annotated(program, node, _BASE[name])
         home, definition = program.find(node.name, node.line)
         match definition:
             case TypedefNode():
-                return _timed(program, node, self._typedef(home, definition))
+                return _annotated(program, node, self._typedef(home, definition))
             case EnumNode() | StructNode():
                 return self._named(home, definition)
             case _:
@@ -402,12 +404,13 @@ class _Builder:
 
     def _field(self, program: _Program, node: FieldNode, choice: str = "") -> Field:
         type_ = self.type(program, node.type)
-        if set(node.annotations) & {"timestamp", "duration"}:
-            type_ = _timed(program, TypeNode("", (), node.annotations, node.line), type_)
+        if node.annotations:
+            type_ = _annotated(program, TypeNode("", (), node.annotations, node.line), type_)
         field = Field(
             node.name,
             type_.type,
             required=node.requiredness is Requiredness.REQUIRED and not choice,
+            nullable=type_.type == ANY,
             doc=node.doc,
             choice=choice,
             wire=ThriftField(node.id, type_),
@@ -481,14 +484,14 @@ class _Builder:
 
 
 def _map(key: ThriftType, value: ThriftType) -> ThriftType:
-    scalar = _MAP_KEYS.get(key.kind) if not key.unit else None
+    scalar = None if key.unit or key.type == ANY else _MAP_KEYS.get(key.kind)
     if scalar is not None:
         return ThriftType(ThriftKind.MAP, Map(scalar, value.type), value, key)
     entry = Record("entry", [Field(KEY, key.type, required=True), Field(VALUE, value.type, required=True)])
     return ThriftType(ThriftKind.MAP, List(entry), value, key)
 
 
-def _timed(program: _Program, node: TypeNode, type_: ThriftType) -> ThriftType:
+def _annotated(program: _Program, node: TypeNode, type_: ThriftType) -> ThriftType:
     """The type as its annotations make it."""
     for name, scalar in (("timestamp", TIMESTAMP), ("duration", DURATION)):
         unit = node.annotations.get(name)
@@ -500,6 +503,10 @@ def _timed(program: _Program, node: TypeNode, type_: ThriftType) -> ThriftType:
         if rounding not in (None, "down"):
             raise program.error(f'round = "{rounding}" is unknown; "down" is not', node.line)
         return ThriftType(type_.kind, scalar, unit=UNITS[unit], round_down=rounding == "down")
+    if "json" in node.annotations:
+        if type_.kind is not ThriftKind.STRING:
+            raise program.error("json stands at a string", node.line)
+        return ThriftType(type_.kind, ANY)
     return type_
 
 
@@ -513,7 +520,7 @@ def _scalar_value(type_: ThriftType, constant: Constant) -> Any:
             return constant * (type_.unit or 1) if -half <= constant < half else UNSET
         case ThriftKind.DOUBLE, int() | float():
             return float(constant)
-        case ThriftKind.STRING | ThriftKind.UUID, str():
+        case ThriftKind.STRING | ThriftKind.UUID, str() if type_.type == STRING:
             return constant
         case ThriftKind.BINARY, str():
             return constant.encode()
