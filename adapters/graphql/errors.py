@@ -1,6 +1,7 @@
 """Failures as GraphQL errors and back (spec 7.1.7)."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from gateway.net.problem_json import details_json
 from gateway.status import Code, Detail, Failure
 
 MESSAGE: Final = 2000  # of text that came from elsewhere
+# The engine tells only in words where in the variables a value doesn't fit.
+_VARIABLE: Final = re.compile(r"Variable '\$(\w+)' has invalid value(?: at ([\w.\[\]]+))?:")
 
 log = logging.getLogger("gateway.graphql")
 
@@ -54,6 +57,9 @@ def error_of(found: GraphQLError, code: str) -> dict[str, Any]:
         told = error_of_failure(original)
     elif original is None or isinstance(original, ValueError | TypeError):
         told = error(found.message[:MESSAGE], code)
+        variable = _VARIABLE.match(found.message)
+        if variable is not None:
+            told["extensions"]["path"] = f"$.{variable[1]}{variable[2] or ''}"
     else:
         log.error("bug behind a GraphQL field", exc_info=original)
         told = error("internal error", TO_WIRE[Code.INTERNAL])

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.codecs.json import JsonFormat, read
 from gateway.schema import text
-from gateway.schema.idl.graphql_names import field_names, union_members, value_names
+from gateway.schema.idl.graphql_names import field_names, response_name, union_members, value_names
 from gateway.schema.source import build
 from gateway.schema.types import Enumeration, Field, Kind, List, Map, Record, Scalar, Type, records
 from gateway.schema.values import struct_of
@@ -283,10 +283,11 @@ def _from_entries(type_: Type, value: Any, path: str) -> Any:
         case Record() if isinstance(value, dict):
             members = union_members(type_)
             if members is None:
-                types = {field.json: field.type for field in type_.fields}
+                fields = {response_name(field): field for field in type_.fields}
                 return {
-                    name: _from_entries(types[name], inner, f"{path}.{name}") if name in types else inner
+                    fields[name].json: _from_entries(fields[name].type, inner, f"{path}.{name}")
                     for name, inner in value.items()
+                    if name in fields
                 }
             arm = value.get(TYPENAME)
             if arm not in members:

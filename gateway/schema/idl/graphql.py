@@ -244,7 +244,7 @@ class TypeReader:
     def __init__(self, schema: GraphQLSchema, scalars: Mapping[str, Kind], forms: JsonHint) -> None:
         self._schema = schema
         self._scalars = scalars
-        self._forms = forms
+        self.forms = forms
         self._known: dict[str, Record | Enumeration] = {}
 
     def kind(self, scalar: GraphQLScalarType) -> Kind:
@@ -282,7 +282,7 @@ class TypeReader:
             case _:
                 return self._abstract(type_), True
 
-    def output_field(self, name: str, type_: Type, nullable: bool, *, json_name: str = "", doc: str = "") -> Field:
+    def output_field(self, name: str, type_: Type, nullable: bool, doc: str = "") -> Field:
         """A member of a reply. Null and absence are the same."""
         return Field(
             name,
@@ -291,8 +291,7 @@ class TypeReader:
             nullable=nullable,
             default=None if nullable else UNSET,
             doc=doc,
-            json_name=json_name,
-            wire=self._forms,
+            wire=self.forms,
         )
 
     def _object(self, type_: GraphQLObjectType) -> Record:
@@ -372,7 +371,7 @@ class TypeReader:
             nullable=nullable,
             default=_default(type_, default),
             doc=doc,
-            wire=self._forms,
+            wire=self.forms,
         )
 
     def _input_object(self, type_: GraphQLInputObjectType) -> Record:
@@ -383,7 +382,7 @@ class TypeReader:
         if type_.is_one_of:
             record.choices = (Choice("oneOf", required=True),)
             record.fields = tuple(
-                Field(name, self.input(field.type)[0], doc=field.description or "", choice="oneOf", wire=self._forms)
+                Field(name, self.input(field.type)[0], doc=field.description or "", choice="oneOf", wire=self.forms)
                 for name, field in type_.fields.items()
             )
         else:
@@ -398,6 +397,8 @@ def _default(type_: Type, node: Any) -> Any:
             return None
         case ListValueNode(values=()) if isinstance(type_, List):
             return []
+        case ListValueNode(values=()) if isinstance(type_, Map):
+            return {}
         case EnumValueNode() if isinstance(type_, Enumeration):
             return node.value
         case BooleanValueNode() if type_ == Scalar(Kind.BOOL):

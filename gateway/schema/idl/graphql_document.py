@@ -39,6 +39,7 @@ from graphql import (
 )
 
 from gateway.schema.idl.graphql import ARM, GraphqlError, GraphqlSchema, RootField, pattern_of
+from gateway.schema.idl.graphql_names import AliasHint
 from gateway.schema.types import STRING, Choice, Field, List, Map, Operation, Record, Type
 
 FIELDS: Final = 1000
@@ -199,7 +200,7 @@ class _Selection:
 class _Reader:
     """A valid document's operation in the IR.
 
-    aliases: they name the fields; otherwise the fields' own names do and aliases are but their names in JSON.
+    aliases: they name the fields; otherwise the fields' own names do, and aliases are but what their values come under.
     """
 
     def __init__(self, schema: GraphqlSchema, document: DocumentNode, *, aliases: bool) -> None:
@@ -264,7 +265,7 @@ class _Reader:
         if str(type_).endswith("!"):
             return item, False
         entry = self._types.entry(inner)
-        if entry is not None and isinstance(item, Record) and [field.json for field in item.fields] == ["key", "value"]:
+        if entry is not None and isinstance(item, Record) and [field.name for field in item.fields] == ["key", "value"]:
             return Map(entry[0], item.fields[1].type), True
         return List(item, nullable), True
 
@@ -286,7 +287,11 @@ class _Reader:
         selected, nullable = self._type(definition.type, sets)
         nullable = nullable or all(sometimes for _, sometimes in nodes)
         name = key if self._aliases else own
-        return self._types.output_field(name, selected, nullable, json_name=key, doc=definition.description or "")
+        field = self._types.output_field(name, selected, nullable, doc=definition.description or "")
+        if name != key:
+            forms = self._types.forms
+            field.wire = AliasHint(forms.int64, forms.decimal, forms.duration, key)
+        return field
 
     def _abstract(self, type_: GraphQLInterfaceType | GraphQLUnionType, sets: Sequence[SelectionSetNode]) -> Record:
         arms = []

@@ -2,11 +2,20 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from gateway.schema.types import Enumeration, Record
+from gateway.schema.idl.json_hint import JsonHint
+from gateway.schema.types import Enumeration, Field, Record
 
 _NOT_VALUES: Final = frozenset({"true", "false", "null"})
+
+
+@dataclass(frozen=True, slots=True)
+class AliasHint(JsonHint):
+    """The wire hint of a Field whose value comes under another name."""
+
+    alias: str = ""
 
 
 def graphql_name(text: str) -> str:
@@ -23,6 +32,11 @@ def type_name(full: str) -> str:
 def field_names(record: Record) -> dict[str, str]:
     """Field -> its GraphQL name, after the name in JSON."""
     return _distinct((field.name, graphql_name(field.json)) for field in record.fields)
+
+
+def response_name(field: Field) -> str:
+    """The name of a member in a service's JSON."""
+    return field.wire.alias if isinstance(field.wire, AliasHint) else field.json
 
 
 def value_names(enumeration: Enumeration) -> dict[str, str]:
