@@ -26,7 +26,7 @@ from gateway.schema.types import STRING, Scalar
 from gateway.status import Code, Failure, invalid
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
-RECEIPT: Final[dict[str, Scalar]] = {"message_id": STRING, "exchange": STRING, "routing_key": STRING}
+RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 TRANSIENT: Final = 1
 LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
@@ -173,7 +173,7 @@ class Publish:
         except WireError as error:
             raise invalid(str(error)) from error
         await self._publisher.publish(exchange, routing_key, message_id, raw, request.body or b"")
-        return Message(None, params={"message_id": message_id, "exchange": exchange, "routing_key": routing_key})
+        return Message(None, params={"id": message_id, "exchange": exchange, "routing_key": routing_key})
 
     async def _prepare(self, channel: AbstractChannel) -> None:
         await topology.exchange(channel, self._address.exchange, self._address.declare)

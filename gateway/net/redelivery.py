@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+import msgspec
+
+from gateway.net.problem_json import details_json
 from gateway.status import Code, Disposition, Failure, disposition
 
 DEAD_LETTER_REASON: Final = "dead-letter-reason"
 DEAD_LETTER_PATH: Final = "dead-letter-path"
 DEAD_LETTER_DELIVERIES: Final = "dead-letter-deliveries"
+DEAD_LETTER_DETAILS: Final = "dead-letter-details"
 
 log = logging.getLogger("gateway.redelivery")
 
@@ -92,9 +96,12 @@ def backoff(attempt: int, first: float, most: float) -> float:
 
 
 def reasons(failure: Failure, deliveries: int) -> list[tuple[str, str]]:
-    """The headers of a dead letter that tell why it is one."""
-    return [
+    """The headers of a dead letter that tell why it is one; its details as problem+json has them."""
+    found = [
         (DEAD_LETTER_REASON, f"{failure.code.name}: {failure.message}"),
         (DEAD_LETTER_PATH, failure.path),
         (DEAD_LETTER_DELIVERIES, str(deliveries)),
     ]
+    if failure.details:
+        found.append((DEAD_LETTER_DETAILS, msgspec.json.encode(details_json(failure)).decode()))
+    return found

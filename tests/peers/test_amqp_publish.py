@@ -40,7 +40,7 @@ async def test_a_message_with_all_properties(rabbitmq: str) -> None:
         request = Message(b'{"a": 1}', headers, {"routing_key": "eu.west", "header region": "eu.west"})
         reply = await publish.call(request, Context(trace=TRACE))
         assert reply.body is None
-        assert reply.params == {"message_id": "m-1", "exchange": exchange, "routing_key": "eu.west"}
+        assert reply.params == {"id": "m-1", "exchange": exchange, "routing_key": "eu.west"}
         (got,) = await asyncio.to_thread(take, rabbitmq, queue)
     assert (got.exchange, got.routing_key, got.body) == (exchange, "eu.west", b'{"a": 1}')
     properties = got.properties

@@ -94,7 +94,7 @@ def test_patterns_and_sources() -> None:
     contract = outbound.contract(target)
     assert contract.patterns == {Pattern.ONE_WAY}
     assert contract.sources == {"routing_key": "$.region", "message_id": "$params.id", "header h": "$.a"}
-    assert set(contract.receipt) == {"message_id", "exchange", "routing_key"}
+    assert set(contract.receipt) == {"id", "exchange", "routing_key"}
     contract = outbound.contract(Target(routing_key="q", mode="reply"))
     assert (contract.patterns, contract.receipt) == ({Pattern.REQUEST_REPLY}, {})
     assert outbound.service(target, contract, Pattern.ONE_WAY) is outbound.service(
