@@ -14,6 +14,7 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat, read
 from gateway.conversion import Converter
 from gateway.message import Context, Message
+from gateway.net.deadlines import Deadlines
 from gateway.observe import AccessLog, RouteMetrics
 from gateway.port import Contract, Service
 from gateway.schema.names import failure_convention
@@ -111,9 +112,8 @@ class Route:
     __slots__ = (
         "_access",
         "_bridged",
-        "_deadline",
+        "_deadlines",
         "_failures",
-        "_loop",
         "_metrics",
         "_one_reply",
         "_reply",
@@ -145,45 +145,40 @@ class Route:
         self._bridged = bridged
         self._one_reply = one_reply
         self._failures = failures
-        self._deadline = deadline
+        self._deadlines = Deadlines(deadline)
         self._stream_deadline = stream_deadline
         self._metrics = metrics
         self._access = access
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def call(self, request: Message, context: Context) -> Message:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
         context.route = self.name
-        latest = loop.time() + self._deadline
-        if context.deadline > latest:
-            context.deadline = latest
+        armed = self._deadlines.arm(context.deadline)
+        context.deadline = armed.at
         metrics = self._metrics
         metrics.in_flight += 1
         code, why = Code.OK, ""
         start = perf_counter()
-        timer = asyncio.timeout_at(context.deadline)
         try:
             if self._bridged:
-                async with timer:
-                    return await self._service.call(request, context)
-            message = self._request(request)
-            async with timer:
-                reply = await self._service.call(message, context)
-            return self._reply(reply)
+                return await self._service.call(request, context)
+            return self._reply(await self._service.call(self._request(request), context))
         except Failure as failure:
             told = self._failures.translate(failure)
             code, why = told.code, told.text
             raise told from failure
         except asyncio.CancelledError:
+            if armed.settle():
+                told = self._late()
+                code, why = told.code, told.text
+                raise told from None
             code, why = Code.CANCELLED, "the caller left"
             raise
         except Exception as error:
-            told = self._surprise(error, timer)
+            told = self._surprise(error, None)
             code, why = told.code, told.text
             raise told from None
         finally:
+            self._deadlines.disarm(armed)
             metrics.in_flight -= 1
             seconds = perf_counter() - start
             metrics.observe(code, seconds)
@@ -246,6 +241,9 @@ class Route:
 
     def _surprise(self, error: Exception, timer: asyncio.Timeout | None) -> Failure:
         if isinstance(error, TimeoutError) and timer is not None and timer.expired():
-            return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}")
+            return self._late()
         log.error("bug in route %s", self.name, exc_info=error)
         return Failure(Code.INTERNAL, "internal error")
+
+    def _late(self) -> Failure:
+        return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}")

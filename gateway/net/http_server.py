@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import compression_utils, hdrs, web, web_response
@@ -14,6 +14,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.net.address import split_host_port
+from gateway.net.http_response import SERVER, HttpResponse
 from gateway.net.http_router import HttpRouter, PathTemplate
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
 from gateway.net.websocket import HttpUpgrade, WebSocketServer, wants_upgrade
@@ -39,7 +40,7 @@ ENCODINGS: Final = (
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 
 # The engine has no switch for this header, and a stranger need not know the engine's version.
-web_response.SERVER_SOFTWARE = "protocol-gateway"  # type: ignore[attr-defined]
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 
 log = logging.getLogger("gateway.http")
 
@@ -277,14 +278,14 @@ class HttpServer:
                 return await self._sockets.serve(request, reply)
             body = reply.body
             if isinstance(body, bytes):
-                response = web.Response(status=reply.status, headers=reply.headers, body=body)
+                response = HttpResponse(reply.status, reply.headers, body)
                 if reply.status >= 400 and not request.content.is_eof():
                     response.force_close()  # the rest of the body is not worth reading
                     if reply.status == HTTPStatus.REQUEST_TIMEOUT:
                         await _hang_up(request, response)
                 elif self._draining:
                     response.force_close()
-                return response
+                return cast(web.StreamResponse, response)
             return await _stream(request, reply, body)
         finally:
             self._busy -= 1
@@ -292,7 +293,7 @@ class HttpServer:
                 self._idle.set()
 
 
-async def _hang_up(request: web.BaseRequest, response: web.Response) -> None:
+async def _hang_up(request: web.BaseRequest, response: HttpResponse) -> None:
     """Send the response and close, without waiting for the rest of the request."""
     await response.prepare(request)
     await response.write_eof()

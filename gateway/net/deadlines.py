@@ -1,0 +1,81 @@
+"""Deadlines of many calls under one timer."""
+
+import asyncio
+
+
+class Armed:
+    """One call that is being timed. at: on the event loop's clock."""
+
+    __slots__ = ("_cancelling", "_expired", "_task", "at", "timer")
+
+    def __init__(self, task: "asyncio.Task[object]", at: float) -> None:
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.at = at
+        self._expired = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+    def settle(self) -> bool:
+        """Take back the cancellation, if there was one. Whether the deadline alone had asked for it."""
+        expired, self._expired = self._expired, False
+        return expired and self._task.uncancel() <= self._cancelling
+
+
+class Deadlines:
+    """Cancels calls whose time is up. All get the same time, so those that began first are due first, and a timer per
+    call, which costs more than the rest of a route, is needed only where a caller has less time.
+
+    seconds: how long a call may take.
+    """
+
+    __slots__ = ("_armed", "_loop", "_timer", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._armed: dict[Armed, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def arm(self, latest: float) -> Armed:
+        """Time the current task's call. latest: when the caller itself gives up, or infinity. Ends with disarm()."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call is made in a task")
+        at = loop.time() + self.seconds
+        if latest < at:
+            armed = Armed(task, latest)
+            armed.timer = loop.call_at(latest, armed.expire)
+            return armed
+        armed = Armed(task, at)
+        self._armed[armed] = None
+        if self._timer is None:
+            self._timer = loop.call_at(at, self._due)
+        return armed
+
+    def disarm(self, armed: Armed) -> None:
+        armed.settle()
+        if armed.timer is not None:
+            armed.timer.cancel()
+        else:
+            self._armed.pop(armed, None)
+
+    def _due(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        due = []
+        self._timer = None
+        for armed in self._armed:
+            if armed.at > now:
+                self._timer = loop.call_at(armed.at, self._due)
+                break
+            due.append(armed)
+        for armed in due:
+            del self._armed[armed]
+            armed.expire()
