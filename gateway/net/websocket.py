@@ -130,6 +130,11 @@ class WebSocket:
         """Nothing can be sent any more."""
         return self._close_sent or self._gone.is_set()
 
+    @property
+    def closing(self) -> bool:
+        """One side has begun to close in form."""
+        return self._close_sent
+
     def __aiter__(self) -> "WebSocket":
         return self
 
@@ -360,8 +365,8 @@ class HttpUpgrade(msgspec.Struct):
     """What a handler of the HTTP server answers to make a WebSocket of the connection (see HttpRequest.upgrades).
 
     serve: has the connection until it returns, which closes it with 1000, or with 1001 on a draining server. Cancelled
-        when the connection breaks, but not when the peer closes it in form: the iteration then ends. An exception is a
-        bug, and closes with 1011.
+        when the connection breaks, but not when one side closes it in form: the iteration then ends. An exception is
+        a bug, and closes with 1011.
     subprotocols: those that can be agreed on; the caller's preference counts, a caller that offers only others is
         refused, one that offers none is let in.
     origins: web origins (https://shop.example) whose pages may connect besides those of this host; "*" is any.
@@ -453,7 +458,7 @@ async def _finish(task: "asyncio.Task[None]", socket: WebSocket, outlives: bool)
         await asyncio.wait((task,))
     except asyncio.CancelledError:
         current = asyncio.current_task()
-        if current is None or (socket.close_code in (0, ABNORMAL) and not outlives):
+        if current is None or not (socket.closing or outlives):
             task.cancel()
             await asyncio.wait((task,))
             socket.drop()
