@@ -40,25 +40,30 @@ def free_ports(count: int) -> list[int]:
 class RabbitMQ:
     """One node that can be killed, frozen and started again with what it kept.
 
-    tls: the port of a second listener with TLS where a certificate was given: a PEM file with key and chain.
+    tls: URL of a second listener, with TLS; empty where openssl is missing, which makes its certificate.
+    authority: the PEM file to trust there.
     """
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(self) -> None:
         server = str(_DEBIAN) if _DEBIAN.exists() else shutil.which("rabbitmq-server")
         mapper = shutil.which("epmd")
         if server is None or mapper is None:
             raise BrokerAbsentError("rabbitmq-server is not installed (Debian: apt-get install rabbitmq-server)")
         self._command = server
         self.folder = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
-        self.port, self.tls, distribution, mapped = free_ports(4)
+        self.port, secure, distribution, mapped = free_ports(4)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}"
         plugins, settings = self.folder / "plugins", self.folder / "rabbitmq.conf"
         plugins.write_text("[].\n")
         lines = [f"listeners.tcp.local = 127.0.0.1:{self.port}", "log.console = true", "log.console.level = warning"]
-        if certificate is not None:
+        self.authority = self.folder / "authority.pem"
+        self.tls = f"amqps://guest:guest@127.0.0.1:{secure}" if _certify(self.folder, self.authority) else ""
+        if self.tls:
             lines += [
-                f"listeners.ssl.local = 127.0.0.1:{self.tls}",
-                *(f"ssl_options.{name} = {certificate}" for name in ("cacertfile", "certfile", "keyfile")),
+                f"listeners.ssl.local = 127.0.0.1:{secure}",
+                f"ssl_options.cacertfile = {self.authority}",
+                f"ssl_options.certfile = {self.authority}",
+                f"ssl_options.keyfile = {self.folder / 'key.pem'}",
             ]
         settings.write_text("".join(f"{line}\n" for line in lines))
         self._environment = {
@@ -147,6 +152,18 @@ class RabbitMQ:
             return False
 
 
+def _certify(folder: Path, authority: Path) -> bool:
+    """A self-signed certificate for 127.0.0.1 with its key, which is its own authority."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        return False
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(folder / "key.pem"))
+    names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    command = (openssl, "req", "-x509", *key, "-days", "2", *names, "-out", str(authority))
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return True
+
+
 class _Session:
     """The broker of this test session, started when a test first asks for it."""
 
@@ -191,7 +208,7 @@ def rabbitmq() -> str:
 
 @pytest.fixture
 def mortal_rabbitmq() -> Iterator[RabbitMQ]:
-    """The broker of this session, to be killed and frozen; it runs again afterwards."""
+    """The broker of this session, to be killed, frozen and set up otherwise; it runs again afterwards."""
     if os.environ.get("GATEWAY_TEST_RABBITMQ"):
         pytest.skip("RabbitMQ: the broker that was given is not to be killed")
     broker = _session.start()
