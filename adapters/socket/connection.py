@@ -11,6 +11,7 @@ from adapters.socket.config import TcpEndpoint
 from gateway.net.framing import FrameReader, FramingError
 
 SWEEP_SECONDS: Final = 0.5
+LINGER_SECONDS: Final = 2.0
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -63,7 +64,6 @@ class Connection(asyncio.Protocol):
         self._pulling = False
         self._deaf = False  # nothing more is read
         self._closing = False
-        self._finished = False  # nothing more is written
         self._unsent = 0
         self._gone: asyncio.Future[None] = self._loop.create_future()
 
@@ -101,19 +101,25 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Send nothing more; what was written still goes out, and what comes is read on."""
         transport = self._transport
-        self._finished = True
         if transport is not None and self.open and transport.can_write_eof():
             transport.write_eof()
 
-    def discard(self) -> None:
-        """Read on, but look at nothing more."""
-        self._deaf = True
-
     def close(self) -> None:
-        """Close once what was written has gone out."""
-        if self._transport is not None and not self._closing:
-            self._closing = self._deaf = True
-            self._transport.close()
+        """Close once what was written has gone out, and the peer has ended its side or had time to.
+
+        Closed at once, with bytes of the peer unread, the system would drop what the peer has not taken yet.
+        """
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        self.finish()
+        self._closing = self._deaf = True
+        self._paused = False
+        if self.ended or not transport.can_write_eof():
+            transport.close()
+        else:
+            self._regulate()
+            self._loop.call_later(LINGER_SECONDS, transport.close)
 
     def reset(self) -> None:
         """Break the connection, so that the peer can't take what it got for the whole."""
@@ -127,9 +133,9 @@ class Connection(asyncio.Protocol):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
 
-    async def gone(self, seconds: float | None = None) -> None:
-        """Return when the connection is lost, or after so many seconds."""
-        await asyncio.wait((self._gone,), timeout=seconds)
+    async def gone(self) -> None:
+        """Return when the connection is lost."""
+        await asyncio.wait((self._gone,))
 
     def stale(self, now: float) -> bool:
         """Whether the peer has let a message, or an idle connection, rest for too long."""
@@ -168,8 +174,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.ended = True
-        if self._deaf and self._finished:
-            self.close()
+        if self._closing:
+            return False
         self._pull()
         # A half-open connection still takes replies. TLS has no such state.
         return self._endpoint.tls is None
@@ -200,7 +206,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._paused or self._blocked is not None:
+        if (self._paused or self._blocked is not None) and not self._closing:
             transport.pause_reading()
         else:
             transport.resume_reading()

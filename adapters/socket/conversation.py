@@ -13,7 +13,6 @@ from gateway.net.framing import FramingError
 from gateway.status import Code, Failure
 
 WAITING: Final = 16  # messages read ahead of the route
-LINGER_SECONDS: Final = 2.0  # for the caller to end its side once all replies are out
 
 
 class Conversation:
@@ -96,10 +95,4 @@ class Conversation:
                 connection.reset()
                 return
             connection.send(message)
-        connection.discard()
-        connection.resume()
-        connection.finish()
-        if not connection.ended:
-            # What the caller still sends must not make the system drop the replies.
-            await connection.gone(LINGER_SECONDS)
         connection.close()

@@ -81,7 +81,7 @@ def _records(endpoint: TcpEndpoint | UdpEndpoint, network: Network, field: str) 
     count = min(numbers_of(layout, field) for layout in layouts)
     if isinstance(endpoint, TcpEndpoint) and count <= endpoint.max_in_flight:
         raise ContractError(
-            f"{field} holds {count} numbers, too few for max_in_flight {endpoint.max_in_flight}",
+            f"{field} holds the numbers up to {count - 1}, too few for max_in_flight {endpoint.max_in_flight}",
             field=("max_in_flight",),
         )
     correlation = RecordCorrelation(field, layout_format(ours), layout_format(theirs), count)

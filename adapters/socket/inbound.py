@@ -107,6 +107,8 @@ class TcpInbound:
         for session in sessions:
             if isinstance(session, Exchange | Conversation):
                 await session.finished()
+        for connection in serving.connections:
+            await connection.gone()
 
     async def stop(self) -> None:
         await self._refuse()

@@ -35,8 +35,9 @@ class Channel:
         self._correlation = pool.formats.correlation
         self._order: deque[asyncio.Future[bytes]] = deque()
         self._numbered: dict[int, asyncio.Future[bytes]] = {}
-        self._number = -1
+        self._number = 0
         self._reserved = 0
+        self._left = 0  # places in the order whose callers have left
         self._single = pool.endpoint.framing.single
 
     @property
@@ -45,15 +46,15 @@ class Channel:
 
     @property
     def load(self) -> int:
-        """Requests on this connection."""
-        return len(self._order) + len(self._numbered) + self._reserved
+        """Messages that are being sent or wait for their replies."""
+        return self._reserved + self._left
 
     @property
     def free(self) -> bool:
         """Whether another request may go over this connection."""
         if not self.connection.open or self.connection.ended or (self._single and (self.used or self._reserved)):
             return False
-        return self.load < self._pool.endpoint.max_in_flight and not any(waiter.done() for waiter in self._order)
+        return not self._left and self._reserved < self._pool.endpoint.max_in_flight
 
     def reserve(self) -> None:
         """Keep room for one message that is about to be sent."""
@@ -98,14 +99,17 @@ class Channel:
 
     def _next(self, numbers: int) -> int:
         while True:
-            self._number = (self._number + 1) % numbers
+            # Zero is what an empty field may read as.
+            self._number = self._number % (numbers - 1) + 1
             if self._number not in self._numbered:
                 return self._number
 
     def _abandon(self, number: int) -> None:
         if self._correlation is not None:
             self._numbered.pop(number, None)
-        elif self._order and all(waiter.done() for waiter in self._order):
+            return
+        self._left += 1
+        if self._left == len(self._order):
             self.connection.reset()
 
     # -- what the connection tells
@@ -131,6 +135,7 @@ class Channel:
                 return
             waiter = found
         if waiter.done():
+            self._left -= 1
             self._pool.unmatched.add()
         else:
             waiter.set_result(body)
@@ -159,6 +164,7 @@ class Channel:
             if not waiter.done():
                 waiter.set_exception(failure)
         self._order.clear()
+        self._left = 0
         self._numbered.clear()
 
 
@@ -212,6 +218,8 @@ class Pool:
             if best is None or (best.load and self._may_dial):
                 if self._may_dial:
                     best = await self._dial(best)
+                    if best is None:
+                        continue
                 elif self.endpoint.listen is not None and not self._channels:
                     raise Failure(Code.UNAVAILABLE, "no peer is connected", sent=False)
             if best is not None:
@@ -238,8 +246,8 @@ class Pool:
             self._channels.append(best)
         return best
 
-    async def _dial(self, other: Channel | None) -> Channel:
-        """A new connection, or the other one where none can be made."""
+    async def _dial(self, other: Channel | None) -> Channel | None:
+        """A new connection, the other one where none can be made, or None where to try again."""
         channel = Channel(self)
         self._opening += 1
         try:
@@ -256,10 +264,11 @@ class Pool:
         finally:
             self._opening -= 1
             self.wake()
-        if not channel.free:
+        if not channel.connection.open:
             raise unreachable()
         self.unready = ""
-        return channel
+        # Whoever waited longer may have taken it.
+        return channel if channel.free else None
 
     async def _wait(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,6 +1,8 @@
 """The socket adapter's sides with a test's own route between them, and plain sockets to talk to them."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -147,6 +149,12 @@ class Line:
 
     def end(self) -> None:
         self.writer.write_eof()
+
+    def reset(self) -> None:
+        """Break it off."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         self.writer.close()
