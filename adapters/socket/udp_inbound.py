@@ -44,6 +44,7 @@ class UdpInbound:
         self._binding: Binding | None = None
         self._socket: socket.socket | None = None
         self._reading = False
+        self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
         counter = network.counters.counter
@@ -100,15 +101,18 @@ class UdpInbound:
             sock.close()
             raise
         self._socket = sock
+        self._draining = False
         self.port = sock.getsockname()[1]
         self._regulate()
 
     async def drain(self) -> None:
+        self._draining = True
         self._pause()
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
     async def stop(self) -> None:
+        self._draining = True
         self._pause()
         sock, self._socket = self._socket, None
         for task in tuple(self._tasks):
@@ -129,6 +133,8 @@ class UdpInbound:
     def _regulate(self) -> None:
         """Read while there is room for what comes."""
         sock = self._socket
+        if self._draining:
+            return
         if sock is not None and not self._reading and len(self._tasks) < self._endpoint.max_in_flight:
             asyncio.get_running_loop().add_reader(sock, self._readable, sock)
             self._reading = True
