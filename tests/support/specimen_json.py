@@ -1,4 +1,4 @@
-"""Specimens as JSON, in the two forms that the contract on the other side gives it: proto's or XSD's names."""
+"""Specimens as JSON, in the forms that the contract on the other side gives it: proto's, XSD's or Thrift's names."""
 
 import base64
 import json
@@ -14,6 +14,7 @@ class Dialect(Enum):
 
     PROTO = ("serialNumbers", "HUE_", True)
     XSD = ("SerialNumbers", "", False)
+    THRIFT = ("serial_numbers", "", False)  # which has no unsigned integers: huge is text
 
 
 _PLAIN: Final = ("id", "small", "flag", "label", "tags", "parts", "origin", "card", "rank", "nickname", "tree")
@@ -27,7 +28,7 @@ def to_json(specimen: Specimen, dialect: Dialect) -> Any:
     value: dict[str, Any] = {name: specimen[name] for name in _PLAIN if name in specimen}
     value |= {
         "big": str(specimen["big"]),
-        "huge": specimen["huge"],
+        "huge": str(specimen["huge"]) if dialect is Dialect.THRIFT else specimen["huge"],
         "ratio": _SPECIAL.get(specimen["ratio"], specimen["ratio"]),
         "blob": base64.b64encode(specimen["blob"]).decode(),
         "sizes": {name: str(size) for name, size in specimen["sizes"].items()},
@@ -59,7 +60,8 @@ def from_json(value: Any, dialect: Dialect) -> Specimen:
     specimen["tags"] = given.pop("tags", {})
     specimen["sizes"] = {name: _integer(size) for name, size in given.pop("sizes", {}).items()}
     specimen["serial_numbers"] = [_integer(number) for number in given.pop(serial, [])]
-    specimen["parts"] = [_defaulted(part, {"name": "", "count": 0}, dialect) for part in given.pop("parts", [])]
+    parts = [_defaulted(part, {"name": "", "count": 0}, dialect) for part in given.pop("parts", [])]
+    specimen["parts"] = [{**part, "count": _integer(part["count"])} for part in parts]
     for name in ("card", "rank", "nickname"):
         if name in given:
             specimen[name] = given.pop(name)

@@ -35,6 +35,7 @@ def to_thrift(given: Specimen, module: Any) -> Any:
 
 def from_thrift(value: Any, module: Any) -> Specimen:
     given = {name: found for name in _PLAIN if (found := getattr(value, name)) is not None}
+    given["blob"] = bytes(value.blob)  # thriftpy2 may give a view
     given["huge"] = int(value.huge)
     given["parts"] = [{"name": part.name, "count": part.count} for part in value.parts]
     if value.price is not None:

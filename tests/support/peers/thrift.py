@@ -13,8 +13,9 @@ from typing import Any, Final, Self
 import aiohttp
 import thriftpy2
 from aiohttp import web
-from thriftpy2.protocol.binary import TBinaryProtocol, TBinaryProtocolFactory
+from thriftpy2.protocol.binary import TBinaryProtocol
 from thriftpy2.protocol.compact import TCompactProtocol, TCompactProtocolFactory
+from thriftpy2.protocol.cybin import TCyBinaryProtocolFactory
 from thriftpy2.rpc import make_client
 from thriftpy2.server import TThreadedServer
 from thriftpy2.thrift import TApplicationException, TMessageType, TProcessor
@@ -63,7 +64,7 @@ class Caller:
     """Connects anew for each call."""
 
     typed = True
-    dialect: Dialect | None = Dialect.XSD
+    dialect: Dialect | None = Dialect.THRIFT
     tells_detail = True
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
@@ -153,7 +154,7 @@ class Backend:
     """Its connections stay open as long as the gateway wants."""
 
     typed = True
-    dialect: Dialect | None = Dialect.XSD
+    dialect: Dialect | None = Dialect.THRIFT
     receipt: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
@@ -171,7 +172,7 @@ class Backend:
         server = TThreadedServer(
             TProcessor(self._module.Out, handler),
             self._socket,
-            iprot_factory=TBinaryProtocolFactory(),
+            iprot_factory=TCyBinaryProtocolFactory(),
             itrans_factory=TBufferedTransportFactory(),
             daemon=True,
         )
@@ -201,7 +202,7 @@ class Backend:
     def refusal(self, case: Case) -> tuple[Code, bool]:
         """A oneway call can only be refused by HTTP."""
         if case.outbound is Pattern.ONE_WAY:
-            return Code.RESOURCE_EXHAUSTED, False
+            return Code.FAILED_PRECONDITION, False
         return Code.FAILED_PRECONDITION, True
 
     def receipts(self) -> list[Mapping[str, Any]]:
@@ -234,7 +235,7 @@ class Backend:
         arguments.read(protocol)
         message = self._read(arguments.message)
         self.record.add(message)
-        return web.Response(status=429 if refuses([message]) else 200)
+        return web.Response(status=412 if refuses([message]) else 200)
 
 
 def _serve(server: Any) -> None:
