@@ -14,10 +14,11 @@ from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded
-from adapters.amqp.delivery import JSON, Delivery, Reply, delivery_of, error_reply
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, Reply, delivery_of, error_reply
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.wire import Properties, WireError, dead_letter, write
 from gateway.message import Context, Message
+from gateway.net.counters import Counter
 from gateway.net.redelivery import Redelivery, reasons
 from gateway.pattern import Pattern
 from gateway.port import Binding
@@ -40,8 +41,18 @@ class Consumer:
     binding: may be replaced at any time by one with the same address.
     """
 
-    def __init__(self, consuming: Connection, publishing: Connection, endpoint: Endpoint, binding: Binding) -> None:
+    def __init__(
+        self,
+        consuming: Connection,
+        publishing: Connection,
+        endpoint: Endpoint,
+        binding: Binding,
+        buried: Counter,
+        undeliverable: Counter,
+    ) -> None:
         self.binding = binding
+        self._buried = buried
+        self._undeliverable = undeliverable
         self.source: Source = binding.address
         self._consuming = consuming
         self._publishing = publishing
@@ -182,13 +193,15 @@ class Consumer:
                 correlation_id=request.correlation_id,
                 message_id=message_id,
             )
-            await self._replies.publish("", request.reply_to, message_id, properties, reply.body)
+            # RabbitMQ returns what it hands to a direct reply-to, for there is no queue.
+            queued = not request.reply_to.startswith(f"{DIRECT_REPLY_TO}.")
+            await self._replies.publish("", request.reply_to, message_id, properties, reply.body, mandatory=queued)
         except WireError as error:
             await self._reply(request, error_reply(Failure(Code.INTERNAL, f"the reply has no room: {error}")))
         except Failure as failure:
             match failure.code:
                 case Code.NOT_FOUND:
-                    log.info("amqp queue %s: the caller left before its reply", self.source.queue)
+                    self._undeliverable.add()
                 case Code.INVALID_ARGUMENT:
                     told = Failure(Code.INTERNAL, f"the reply can't be sent: {failure.message}")
                     await self._reply(request, error_reply(told))
@@ -231,6 +244,7 @@ class Consumer:
             log.warning("amqp queue %s: %s", self.source.queue, self._unburied)
             raise
         self._unburied = ""
+        self._buried.add()
         log.warning("amqp queue %s: a message put into %s: %s", self.source.queue, where, failure)
 
 

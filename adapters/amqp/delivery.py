@@ -31,6 +31,7 @@ METADATA: Final[dict[str, Scalar]] = {
 }
 """What a route may read of a message; a text is empty where the message has none."""
 UNCERTAIN: Final = frozenset({"timestamp"})
+DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
 TRACE: Final = "traceparent"
 MESSAGE_ID: Final = "message-id"
 CORRELATION_ID: Final = "correlation-id"

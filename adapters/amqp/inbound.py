@@ -17,10 +17,15 @@ PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 
 
 class AmqpInbound:
-    """One consumer per route; one connection to consume, another to publish dead letters and replies."""
+    """One consumer per route; one connection to consume, another to publish dead letters and replies.
+
+    Counters: dead_letters, undeliverable_replies (their callers had left).
+    """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._endpoint = endpoint
+        self._buried = network.counters.counter(name, "dead_letters")
+        self._undeliverable = network.counters.counter(name, "undeliverable_replies")
         self._consuming = Connection(endpoint, network, f"consumers of {name}")
         self._publishing = Connection(endpoint, network, f"replies and dead letters of {name}")
         self._consumers: dict[str, Consumer] = {}
@@ -54,7 +59,9 @@ class AmqpInbound:
             key = identity(binding.address)
             consumer = self._consumers.pop(key, None)
             if consumer is None:
-                consumer = Consumer(self._consuming, self._publishing, self._endpoint, binding)
+                consumer = Consumer(
+                    self._consuming, self._publishing, self._endpoint, binding, self._buried, self._undeliverable
+                )
                 if self._started:
                     consumer.start()
             consumer.binding = binding

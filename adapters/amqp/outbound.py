@@ -1,7 +1,6 @@
 """Outbound: publishes to exchanges, and asks over them."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
@@ -13,12 +12,13 @@ from adapters.amqp import topology
 from adapters.amqp.config import Endpoint, Target, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import CORRELATION_ID, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
+from adapters.amqp.delivery import CORRELATION_ID, DIRECT_REPLY_TO, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import GATEWAY_STATUS, told_failure, unreachable
 from adapters.amqp.wire import WireError, write
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Header, Message
+from gateway.net.counters import Counter
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract
@@ -27,19 +27,20 @@ from gateway.status import Code, Failure, invalid
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
-REPLY_TO: Final = "amq.rabbitmq.reply-to"
 TRANSIENT: Final = 1
 LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
 _COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
 
-log = logging.getLogger("gateway.amqp")
-
 
 class AmqpOutbound:
-    """All routes of an endpoint share a connection; each address has a channel of its own."""
+    """All routes of an endpoint share a connection; each address has a channel of its own.
+
+    Counter: unmatched_replies (late ones, second ones, and those to nobody's question).
+    """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._endpoint = endpoint
+        self._unmatched = network.counters.counter(name, "unmatched_replies")
         self._connection = Connection(endpoint, network, f"publishers of {name}")
         self._services: dict[str, Publish] = {}
         self._started = False
@@ -66,8 +67,12 @@ class AmqpOutbound:
         key = identity(address)
         service = self._services.get(key)
         if service is None:
-            kind = Request if pattern is Pattern.REQUEST_REPLY else Publish
-            service = self._services[key] = kind(address, self._connection, self._endpoint, contract.headers)
+            asks = pattern is Pattern.REQUEST_REPLY
+            service = self._services[key] = (
+                Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
+                if asks
+                else Publish(address, self._connection, self._endpoint)
+            )
             if self._started:
                 service.start()
         return service
@@ -103,9 +108,8 @@ def _header_param(name: str) -> str:
 class Publish:
     """The Service of one address."""
 
-    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, wanted: frozenset[str]) -> None:
+    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint) -> None:
         self._address = address
-        self._wanted = wanted
         self._limit = endpoint.max_message_bytes
         self._literals = {name: text for name in _COMPUTED if not (text := getattr(address, name)).startswith("$")}
         self._headers: list[tuple[str, str, str]] = [
@@ -185,10 +189,18 @@ class Publish:
 class Request(Publish):
     """The Service of one address that replies: direct reply-to, on the channel that publishes."""
 
-    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, wanted: frozenset[str]) -> None:
-        super().__init__(address, connection, endpoint, wanted)
+    def __init__(
+        self,
+        address: Target,
+        connection: Connection,
+        endpoint: Endpoint,
+        wanted: frozenset[str],
+        unmatched: Counter,
+    ) -> None:
+        super().__init__(address, connection, endpoint)
+        self._wanted = wanted
+        self._unmatched = unmatched
         self._waiting: dict[str, asyncio.Future[Message]] = {}
-        self.late = 0
 
     async def call(self, request: Message, context: Context) -> Message:
         loop = asyncio.get_running_loop()
@@ -197,7 +209,7 @@ class Request(Publish):
         patience = [] if context.deadline == float("inf") else [max(0.0, context.deadline - loop.time())]
         if self._address.expiration is not None:
             patience.append(self._address.expiration)
-        asking = {"reply_to": REPLY_TO, "correlation_id": correlation_id}
+        asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": correlation_id}
         try:
             await self._publish(request, context, asking, min(patience, default=None))
             answer: Message = await reply
@@ -209,15 +221,14 @@ class Request(Publish):
 
     async def _prepare(self, channel: AbstractChannel) -> None:
         await super()._prepare(channel)
-        await channel.basic_consume(REPLY_TO, self._take, no_ack=True)
+        await channel.basic_consume(DIRECT_REPLY_TO, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
         delivery = delivery_of(message)
         properties = delivery.properties
         reply = self._waiting.get(properties.correlation_id)
         if reply is None or reply.done():
-            self.late += 1
-            log.info("amqp %s: late reply, number %d since the start", self._address.exchange or "rpc", self.late)
+            self._unmatched.add()
             return
         headers, _ = headers_of(properties, self._wanted)
         status = properties.headers.get(GATEWAY_STATUS)

@@ -51,10 +51,20 @@ class Publisher:
         """Close it; what is not confirmed by then fails."""
         await self._channel.stop()
 
-    async def publish(self, exchange: str, routing_key: str, message_id: str, properties: bytes, body: bytes) -> None:
+    async def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        mandatory: bool = True,
+    ) -> None:
         """Return once the broker has put the message into a queue. Raises Failure; cancelled, the outcome is unknown.
 
         properties: as they go over the wire, with this message id.
+        mandatory: no queue for it is a failure.
         """
         if len(body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
@@ -65,12 +75,14 @@ class Publisher:
             await asyncio.wait((other,))
         done = self._ids[message_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._publish(exchange, routing_key, message_id, properties, body)
+            await self._publish(exchange, routing_key, message_id, properties, body, mandatory)
         finally:
             del self._ids[message_id]
             done.set_result(None)
 
-    async def _publish(self, exchange: str, routing_key: str, message_id: str, raw: bytes, body: bytes) -> None:
+    async def _publish(
+        self, exchange: str, routing_key: str, message_id: str, raw: bytes, body: bytes, mandatory: bool
+    ) -> None:
         channel = await self._channel.get()
         if self._connection.blocked:
             raise busy()
@@ -82,7 +94,7 @@ class Publisher:
         alone, begun = self._open == 1, self._begun
         try:
             await channel.basic_publish(
-                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
+                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
             )
         except PublishError as error:
             raise failure(error, sent=False) from error

@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pika
 import pytest
@@ -11,6 +12,7 @@ from support.amqp_gateway import Handler, binding, consuming, endpoint, name, so
 from support.amqp_peer import ask, channel, declare, publish, ready, take
 
 from gateway.message import Message
+from gateway.net.network import Network
 from gateway.status import Code, Detail, Failure, invalid
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -232,7 +234,8 @@ async def test_replies(rabbitmq: str) -> None:
 
     handler = Handler(outcome)
     config = endpoint(rabbitmq, max_message_bytes=1000)
-    async with consuming(config, source(queue, replies="one", max_deliveries=3), handler):
+    network = Network(Path())
+    async with consuming(config, source(queue, replies="one", max_deliveries=3), handler, network=network):
 
         async def asked(body: bytes) -> tuple[pika.BasicProperties, bytes]:
             reply = await asyncio.to_thread(ask, rabbitmq, queue, body)
@@ -267,6 +270,8 @@ async def test_replies(rabbitmq: str) -> None:
         publish(rabbitmq, queue, b"gone", reply_to="nobody", correlation_id="c")
         publish(rabbitmq, queue, b"silent")
         await until(lambda: b"silent" in handler.bodies)
+        counted = lambda: {name: value for _, name, value in network.counters}  # noqa: E731
+        await until(lambda: counted() == {"dead_letters": 1, "undeliverable_replies": 1}, what=lambda: str(counted()))
     assert ready(rabbitmq, queue) == 0
 
 

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -12,8 +13,8 @@ import pytest
 from support.amqp_gateway import endpoint, name, publishing, target, until
 from support.amqp_peer import channel, declare, ready, take
 
-from adapters.amqp.outbound import Request
 from gateway.message import Context, Message
+from gateway.net.network import Network
 from gateway.status import Code, Detail, Failure
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -270,18 +271,19 @@ async def test_late_double_and_oversized_replies(rabbitmq: str) -> None:
                 return [({}, b"x" * 1001)]
 
     config = endpoint(rabbitmq, max_message_bytes=1000)
+    network = Network(Path())
+    unmatched = network.counters.counter("rabbit", "unmatched_replies")
     with server(rabbitmq, queue, respond):
-        async with publishing(config, target(routing_key=queue, mode="reply")) as (_, (ask,)):
-            assert isinstance(ask, Request)
+        async with publishing(config, target(routing_key=queue, mode="reply"), network=network) as (_, (ask,)):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await ask.call(Message(b"slow"), Context())
             release.set()
-            await until(lambda: ask.late == 1)
+            await until(lambda: unmatched.value == 1)
             assert (await ask.call(Message(b"twice"), Context())).body == b"one"
-            await until(lambda: ask.late == 2)
+            await until(lambda: unmatched.value == 2)
             assert (await ask.call(Message(b"stranger"), Context())).body == b"yours"
-            assert ask.late == 3
+            assert unmatched.value == 3
             with pytest.raises(Failure, match="larger than 1000 bytes") as failed:
                 await ask.call(Message(b"large"), Context())
             assert failed.value.code is Code.INTERNAL

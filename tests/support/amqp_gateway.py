@@ -82,10 +82,10 @@ def binding(inbound: AmqpInbound, address: Source, handler: Handler) -> Binding:
 
 @asynccontextmanager
 async def consuming(
-    config: Endpoint, address: Source, handler: Handler, *, ready: bool = True
+    config: Endpoint, address: Source, handler: Handler, *, ready: bool = True, network: Network | None = None
 ) -> AsyncGenerator[AmqpInbound, None]:
     """An inbound that serves one source; one that consumes if `ready`."""
-    side = AmqpInbound("rabbit", config, Network(Path()))
+    side = AmqpInbound("rabbit", config, network or Network(Path()))
     await side.load()
     side.bind([binding(side, address, handler)])
     await side.start()
@@ -99,10 +99,10 @@ async def consuming(
 
 @asynccontextmanager
 async def publishing(
-    config: Endpoint, *addresses: Target, ready: bool = True
+    config: Endpoint, *addresses: Target, ready: bool = True, network: Network | None = None
 ) -> AsyncGenerator[tuple[AmqpOutbound, list[Publish]], None]:
     """An outbound and the services of the addresses; open ones if `ready`."""
-    side = AmqpOutbound("rabbit", config, Network(Path()))
+    side = AmqpOutbound("rabbit", config, network or Network(Path()))
     await side.load()
     services = [publisher(side, address) for address in addresses]
     await side.start()
