@@ -215,8 +215,8 @@ def _compile(site: Site) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--budget", type=float, default=1.0, help="CPU-seconds a variant takes per message and round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--budget", type=float, default=0.5, help="CPU-seconds a variant takes per message and round")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this one")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
