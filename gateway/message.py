@@ -19,7 +19,8 @@ class Message(msgspec.Struct, gc=False):
     headers: metadata that may cross, names in lower case; bytes only for binary values.
     params: what addressing captured (path, query, topic, partition ...), and on the way out what the
         outbound address asked for. On a reply: the receipt of a one-way delivery.
-    key: ordering, partition or idempotency key.
+    key: ordering, partition or idempotency key. On a reply of a stream: the place after which the source can go on
+        (HTTP's Last-Event-ID).
     """
 
     body: Any = b""

@@ -300,8 +300,8 @@ class _Sse:
     heartbeat = b":\n\n"
     cut = False
 
-    def message(self, body: bytes) -> bytes:
-        return sse(body)
+    def message(self, reply: Message) -> bytes:
+        return sse(reply.body, identity=reply.key)
 
     def end(self) -> bytes:
         return sse(b"{}", "end")
@@ -315,8 +315,8 @@ class _Ndjson:
     heartbeat = b"\n"
     cut = True
 
-    def message(self, body: bytes) -> bytes:
-        return one_line(body) + b"\n"
+    def message(self, reply: Message) -> bytes:
+        return one_line(reply.body) + b"\n"
 
     def end(self) -> bytes:
         return b""
@@ -333,9 +333,9 @@ class _Array:
     def __init__(self) -> None:
         self._separator = b""
 
-    def message(self, body: bytes) -> bytes:
+    def message(self, reply: Message) -> bytes:
         separator, self._separator = self._separator, b","
-        return separator + body
+        return b"%b%b" % (separator, reply.body)
 
     def end(self) -> bytes:
         return b"]"
@@ -364,7 +364,7 @@ async def _framed(
             if reply is None:
                 yield framing.end()
                 return
-            yield framing.message(reply.body)
+            yield framing.message(reply)
             coming = asyncio.ensure_future(anext(replies, None))
     except Failure as failure:
         yield framing.failure(failure)

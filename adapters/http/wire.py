@@ -1,5 +1,6 @@
 """Framings of many messages in one body: NDJSON, server-sent events, a JSON array. Sans-io: bytes in, bytes out."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -10,6 +11,8 @@ from gateway.status import Failure, invalid
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
 JSON: Final = "application/json"
+
+_BREAKS: Final = re.compile(rb"[\0\r\n]")
 
 _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -98,9 +101,12 @@ def one_line(data: bytes) -> bytes:
     return data.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in data or b"\r" in data else data
 
 
-def sse(data: bytes, event: str = "") -> bytes:
-    """One event, of one line."""
+def sse(data: bytes, event: str = "", identity: bytes | None = None) -> bytes:
+    """One event, of one line. identity: what a client gives as Last-Event-ID to go on from here; left out where it
+    has a character that no id may have."""
     head = b"event: %b\n" % event.encode() if event else b""
+    if identity is not None and not _BREAKS.search(identity):
+        head += b"id: %b\n" % identity
     return b"%bdata: %b\n\n" % (head, one_line(data))
 
 

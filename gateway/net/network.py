@@ -1,9 +1,13 @@
 """Network: the sockets that endpoints of one process share, and where files are."""
 
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from gateway.net.counters import Counters
 from gateway.net.http_server import HttpServer
+
+T = TypeVar("T")
 
 
 class Network:
@@ -17,6 +21,7 @@ class Network:
         self.base = base
         self.counters = Counters()
         self._http: dict[str, HttpServer] = {}
+        self._shared: dict[Hashable, Any] = {}
 
     def http_server(self, listen: str) -> HttpServer:
         """The HTTP server of this address (host:port); endpoints with the same `listen` share it."""
@@ -24,6 +29,13 @@ class Network:
         if server is None:
             server = self._http[listen] = HttpServer(listen)
         return server
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What the sides of an endpoint share, and those before and after a reload; made once for its key."""
+        found: T | None = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = make()
+        return found
 
     def path(self, name: str) -> Path:
         """A file named in routes.yaml."""

@@ -1,0 +1,105 @@
+"""CloudEvents' attributes as a message's metadata, and back.
+
+A header that crosses is the extension attribute of its name without all but letters and digits: x-tenant is xtenant.
+The id is also the header message-id, the partition key the extension partitionkey, the trace traceparent.
+https://github.com/cloudevents/spec/tree/v1.0.2/cloudevents/extensions
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from adapters.events.store import Entry
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.message import Header
+from gateway.net.redelivery import reasons
+from gateway.schema import text
+from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
+from gateway.status import Failure
+
+MESSAGE_ID: Final = "message-id"
+PARTITION_KEY: Final = "partitionkey"
+TRACE: Final = "traceparent"
+
+METADATA: Final[Mapping[str, Scalar]] = {
+    "topic": STRING,
+    "position": INT64,
+    "id": STRING,
+    "source": STRING,
+    "type": STRING,
+    "subject": STRING,
+    "time": TIMESTAMP,
+}
+UNCERTAIN: Final = frozenset({"subject", "time"})
+
+_TAKEN: Final = frozenset({"id", "source", "type", "subject", "time", "data", "specversion", "dataschema"})
+_UNFIT: Final = re.compile(r"[^a-z0-9]")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
+_UNKEYED: Final = object()
+
+_timestamp = text.PARSE[Kind.TIMESTAMP]
+
+
+@cache
+def extension(header: str) -> str:
+    """The extension attribute of a header, whose name a configuration gave."""
+    name = _UNFIT.sub("", header.lower())[:20]
+    return f"x{name}" if name in _TAKEN or not name else name
+
+
+def params_of(entry: Entry) -> dict[str, Any]:
+    """METADATA of an event."""
+    event = entry.event
+    params: dict[str, Any] = {
+        "topic": entry.topic,
+        "position": entry.position,
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+    }
+    if event.subject is not None:
+        params["subject"] = event.subject
+    if event.time is not None:
+        params["time"] = _timestamp(event.time)
+    return params
+
+
+def headers_of(event: CloudEvent, wanted: frozenset[str]) -> list[Header]:
+    """The headers of these names that the event has."""
+    found: list[Header] = []
+    for name in wanted:
+        value = event.id if name == MESSAGE_ID else event.extensions.get(extension(name))
+        if value is not None:
+            found.append((name, ("true" if value else "false") if isinstance(value, bool) else str(value)))
+    return found
+
+
+def key_of(event: CloudEvent) -> bytes | None:
+    """The partition key."""
+    key = event.extensions.get(PARTITION_KEY)
+    return key.encode() if isinstance(key, str) else None
+
+
+def trace_of(event: CloudEvent) -> str:
+    """The W3C trace context, or empty."""
+    trace = event.extensions.get(TRACE)
+    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""
+
+
+def lane(event: CloudEvent) -> Hashable:
+    """Events of one lane keep their order: those of one partition key, or subject, or with neither."""
+    key = event.extensions.get(PARTITION_KEY)
+    if isinstance(key, str):
+        return ("key", key)
+    return _UNKEYED if event.subject is None else ("subject", event.subject)
+
+
+def dead_letter(entry: Entry, failure: Failure, deliveries: int) -> CloudEvent:
+    """The event as it came, with why it can't be handled and where it was."""
+    told = {extension(name): _CONTROLS.sub(" ", value) for name, value in reasons(failure, deliveries)}
+    told |= {"deadlettertopic": entry.topic, "deadletterposition": str(entry.position)}
+    return msgspec.structs.replace(entry.event, extensions={**entry.event.extensions, **told})

@@ -1,0 +1,180 @@
+"""Broker: a store with those who wait for its events."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from adapters.events.config import Endpoint
+from adapters.events.status import unopened
+from adapters.events.store import Batch, Entry, Store, Wanted
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.net.redelivery import backoff
+from gateway.status import Code, Failure
+
+READ: Final = 64  # entries that a stream takes from the store at once
+PRUNE_SECONDS: Final = 5.0
+REOPEN_SECONDS: Final = 0.2
+MAX_REOPEN_SECONDS: Final = 5.0
+
+log = logging.getLogger("gateway.events")
+
+
+class Broker:
+    """Events are there for those who ask for them once append() has synced them.
+
+    endpoint: how much is kept, and for how long; may be replaced at any time.
+    """
+
+    def __init__(self, name: str, store: Store, endpoint: Endpoint) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self._store = store
+        self._held: dict[str, asyncio.Lock] = {}
+        self._opened = asyncio.Event()
+        self._news = asyncio.Event()
+        self._crowded = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._trouble = "not open yet"
+        store.appended = self._appended
+
+    @property
+    def unready(self) -> str:
+        return self._trouble
+
+    def start(self) -> None:
+        """Open the store in the background, and keep it within its bounds."""
+        if self._task is None:
+            self._trouble = "not open yet"
+            self._task = asyncio.create_task(self._keep(), name=f"events {self.name}")
+
+    async def stop(self) -> None:
+        """Write what was begun, and close the store. Safe at any time."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._opened.clear()
+            await self._store.close()
+        self._trouble = "stopped"
+
+    async def opened(self) -> None:
+        """Return once the store is open."""
+        await self._opened.wait()
+
+    @property
+    def first(self) -> int:
+        """The oldest position that is still there."""
+        return self._store.first
+
+    @property
+    def last(self) -> int:
+        """The newest position that was given."""
+        return self._store.last
+
+    async def append(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
+        """Store.append. Cancelled, the outcome is unknown."""
+        self._check_open()
+        self._store.limit = self.endpoint.max_bytes
+        return await self._store.append(events)
+
+    async def read(self, after: int, wanted: Wanted, limit: int = READ) -> Batch:
+        """Store.read."""
+        self._check_open()
+        return await self._store.read(after, wanted, limit)
+
+    async def grown(self, last: int) -> None:
+        """Return once there is more than this position."""
+        while self._store.last <= last:
+            await self._news.wait()
+
+    async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Entry, None]:
+        """The wanted entries after a position, those that are still to come too.
+
+        Raises Failure: OUT_OF_RANGE where entries are no longer kept that it had not come to, UNAVAILABLE.
+        """
+        while True:
+            if after + 1 < self.first:
+                raise Failure(Code.OUT_OF_RANGE, f"the events after {after} are no longer kept", sent=False)
+            batch = await self.read(after, wanted)
+            for entry in batch.entries:
+                yield entry
+            after = batch.scanned
+            if not batch.entries:
+                await self.grown(after)
+
+    def position(self, subscription: str) -> int | None:
+        """How far a subscription has come; None where it is new."""
+        kept = self._store.subscriptions.get(subscription)
+        return None if kept is None else kept.position
+
+    async def advance(self, subscription: str, position: int) -> None:
+        """Store.advance."""
+        self._check_open()
+        await self._store.advance(subscription, position)
+
+    async def hold(self, subscription: str) -> None:
+        """Return once nobody else consumes this subscription. What it has not come to is kept until release(), however
+        old it is."""
+        await self._held.setdefault(subscription, asyncio.Lock()).acquire()
+
+    def release(self, subscription: str) -> None:
+        """After hold(): it is consumed no more. What it has not come to is kept for the endpoint's retention."""
+        self._held[subscription].release()
+
+    def _is_held(self, subscription: str) -> bool:
+        lock = self._held.get(subscription)
+        return lock is not None and lock.locked()
+
+    def _check_open(self) -> None:
+        if not self._opened.is_set():
+            raise unopened()
+
+    def _appended(self, entries: Sequence[Entry]) -> None:
+        # Those who wait are many, and each looks for itself.
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        if self._store.bytes > self.endpoint.retained:
+            self._crowded.set()
+
+    async def _keep(self) -> None:
+        attempt = 0
+        while not self._opened.is_set():
+            try:
+                await self._store.open()
+            except OSError as error:
+                if str(error) != self._trouble:
+                    log.warning("events %s: %s", self.name, error)
+                self._trouble = str(error)
+                attempt += 1
+                await asyncio.sleep(backoff(attempt, REOPEN_SECONDS, MAX_REOPEN_SECONDS))
+            else:
+                self._trouble = ""
+                self._opened.set()
+        while True:
+            try:
+                await self._prune()
+            except Failure as failure:
+                log.warning("events %s: can't forget old events: %s", self.name, failure)
+            try:
+                async with asyncio.timeout(PRUNE_SECONDS):
+                    await self._crowded.wait()
+            except TimeoutError:
+                continue
+            # What nobody has handled yet can't go: not at once again.
+            await asyncio.sleep(PRUNE_SECONDS / 50)
+            self._crowded.clear()
+
+    async def _prune(self) -> None:
+        older = time.time() - self.endpoint.retention
+        before = 1 + min(
+            (
+                kept.position
+                for name, kept in self._store.subscriptions.items()
+                if self._is_held(name) or kept.seen >= older
+            ),
+            default=self.last,
+        )
+        while await self._store.prune(before, older, self.endpoint.retained):
+            pass

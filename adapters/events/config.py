@@ -1,0 +1,281 @@
+"""How events are written in routes.yaml."""
+
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from yarl import URL
+
+from adapters.events.signature import read_secret
+from adapters.events.topic import is_filter, is_topic
+from gateway import port
+from gateway.codecs.json import JsonFormat
+from gateway.duration import Duration
+from gateway.net.address import split_host_port
+
+MIB: Final = 1024 * 1024
+MEMORY: Final = "memory"
+
+_HOLE: Final = re.compile(r"\{(\$[^{}]*)\}")
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _topic(text: str) -> str:
+    if not is_topic(text):
+        raise ValueError(f"{text!r} is no topic: levels of letters, digits, - and _, divided by dots")
+    return text
+
+
+def _filter(text: str) -> str:
+    if not is_filter(text):
+        raise ValueError(f"{text!r} is no filter: levels divided by dots, * for any one, > at the end for any further")
+    return text
+
+
+def _place(text: str) -> str:
+    _filter(_HOLE.sub("x", text))
+    return text
+
+
+def _listen(text: str) -> str:
+    split_host_port(text)
+    return text
+
+
+def _url(text: str) -> str:
+    url = URL(text)
+    if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
+        raise ValueError(f"{text!r} is no URL such as https://shop.example/hooks")
+    return text
+
+
+def _secret(secret: SecretStr) -> SecretStr:
+    read_secret(secret.get_secret_value())
+    return secret
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+Filters = Annotated[
+    tuple[Annotated[str, AfterValidator(_filter)], ...],
+    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
+]
+Secrets = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_secret)], ...],
+    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
+]
+
+
+class Durable(BaseModel):
+    """A durable subscription: it goes on where it was when its process ended."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    topic: Filters = Field(
+        min_length=1,
+        description="The topics to subscribe to, as filters: orders.* is one further level, orders.> all further ones. "
+        "One or a list.",
+    )
+    subscription: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="The name under which the store keeps how far this subscription has come.",
+    )
+    start: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where a subscription begins that has not come anywhere yet."
+    )
+    max_in_flight: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="Most events between the position that is kept and the newest one taken: how many are handled at "
+        "once, and how many may come twice after a crash.",
+    )
+    max_deliveries: int = Field(
+        default=5,
+        ge=1,
+        description="How often an event is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
+        "dead-lettered. Other failures are tried for ever or dead-lettered at once.",
+    )
+    dead_letters: Topic | Literal[""] = Field(
+        default="",
+        description="The topic for events that can't be handled; dead-letters.{subscription} where empty. The "
+        "subscription itself is not given events of this topic.",
+    )
+    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
+    max_backoff: Duration = Field(
+        default=30.0, gt=0, le=24 * 3600, description="Longest wait before any try; it doubles up to here, with jitter."
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.dead_letter_topic in self.topic:
+            raise ValueError(f"dead_letters would take {self.dead_letter_topic} from the subscription")
+        if self.max_backoff < self.backoff:
+            raise ValueError("max_backoff is less than backoff")
+        return self
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where events go that can't be handled."""
+        return self.dead_letters or f"dead-letters.{self.subscription}"
+
+
+class Webhook(Durable):
+    """A durable subscription that is pushed to a URL."""
+
+    url: Annotated[str, AfterValidator(_url)] = Field(description="Where each event is sent with POST.")
+    mode: Literal["structured", "binary"] = Field(
+        default="structured", description="CloudEvents' content mode: the event as JSON, or its data with headers."
+    )
+    secret: Secrets = Field(
+        default=(),
+        description="Signs what is sent after Standard Webhooks: whsec_ and a key in base64. A list signs with each, "
+        "while receivers change from one to the other.",
+    )
+    timeout: Duration = Field(default=10.0, gt=0, le=300, description="How long the receiver may take to answer.")
+
+
+class Endpoint(port.Endpoint):
+    """An event broker inside the gateway."""
+
+    store: str = Field(
+        min_length=1,
+        description="The file that keeps the events, of which one process is the owner; memory keeps them while the "
+        "process lives.",
+    )
+    source: str = Field(
+        default="", description="CloudEvents' source of what routes publish, a URI reference; /ENDPOINT where empty."
+    )
+    max_bytes: int = Field(
+        default=1024 * MIB,
+        ge=MIB,
+        description="Largest store, in bytes. Once it is full of events that subscriptions still need, new ones are "
+        "refused with RESOURCE_EXHAUSTED. Keep it below the volume's size.",
+    )
+    retain_bytes: int | None = Field(
+        default=None,
+        ge=MIB // 2,
+        description="Size of the store, in bytes, from which on the oldest events go that every subscription has "
+        "handled; 80 % of max_bytes where absent.",
+    )
+    retention: Duration = Field(
+        default=7 * 24 * 3600.0,
+        gt=0,
+        description="How long events are kept for replay. One that a subscription has not handled yet stays, unless "
+        "nothing was heard of that subscription for so long.",
+    )
+    max_message_bytes: int = Field(
+        default=MIB, ge=1, le=256 * MIB, description="Largest event, and largest batch over HTTP, in bytes."
+    )
+    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+        default=None,
+        description="host:port at which CloudEvents are taken over HTTP, with POST to {path}/{topic}. Endpoints with "
+        "the same value share the port.",
+    )
+    path: str = Field(
+        default="/events", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Where on `listen` the topics begin."
+    )
+    secret: Secrets = Field(
+        default=(),
+        description="What is taken over HTTP must be signed with one of these after Standard Webhooks: whsec_ and a "
+        "key in base64. Any caller is believed where empty.",
+    )
+    webhook_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Who is granted permission to deliver when it asks (CloudEvents' validation handshake): the names "
+        "that senders give in WebHook-Request-Origin, or *.",
+    )
+    webhooks: tuple[Webhook, ...] = Field(default=(), description="URLs to which events are pushed.")
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [webhook.subscription for webhook in self.webhooks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two webhooks have the subscription {name}")
+        if self.retain_bytes is not None and self.retain_bytes > self.max_bytes:
+            raise ValueError("retain_bytes is more than max_bytes")
+        return self
+
+    @property
+    def retained(self) -> int:
+        """retain_bytes, or what it is where absent."""
+        return self.retain_bytes if self.retain_bytes is not None else self.max_bytes * 4 // 5
+
+    @property
+    def format(self) -> JsonFormat:
+        """How events' data is written and read."""
+        return JsonFormat(self.int64, self.decimal)
+
+
+class Source(port.Address, Durable):
+    """Events of these topics."""
+
+
+class Target(port.Address):
+    """Publishes an event (mode: publish), or streams the events of a topic to the caller (mode: subscribe)."""
+
+    topic: Annotated[str, AfterValidator(_place)] = Field(
+        description="The topic to publish to, or the filter to subscribe to. {$.customer} and {$params.room} stand for "
+        "one level that the request gives."
+    )
+    mode: Literal["publish", "subscribe"] = Field(
+        default="publish",
+        description="publish: answer once the event is stored. subscribe: stream the topic's events to the caller.",
+    )
+    key: str = Field(
+        default="",
+        description="publish: where the event's partition key comes from, such as $.order_id. Events of one key are "
+        "handled in order.",
+    )
+    subject: str = Field(
+        default="",
+        description="publish: where CloudEvents' subject comes from, such as $.order_id; it keeps order where there "
+        "is no key.",
+    )
+    id: str = Field(
+        default="",
+        description="publish: where the event's id comes from, such as $.event_id; the header message-id where empty, "
+        "or else one that is made up.",
+    )
+    type: str = Field(default="", description="publish: CloudEvents' type; the topic where empty.")
+    start: Literal["earliest", "latest"] = Field(
+        default="latest", description="subscribe: where a stream begins that does not go on from a position."
+    )
+    after: str = Field(
+        default="$headers.last-event-id",
+        description="subscribe: where the position comes from after which a broken stream goes on.",
+    )
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Self:
+        other = ("start", "after") if self.mode == "publish" else ("key", "subject", "id", "type")
+        for name in other:
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} has no meaning in mode {self.mode}")
+        if self.mode == "publish" and not is_topic(_HOLE.sub("x", self.topic)):
+            raise ValueError(f"nothing can be published to {self.topic}: * and > are for subscribing")
+        return self
+
+    @property
+    def holes(self) -> tuple[str, ...]:
+        """The source expressions of the topic, in their order."""
+        return tuple(_HOLE.findall(self.topic))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The topic's text before, between and after the holes."""
+        return tuple(_HOLE.sub("\n", self.topic).split("\n"))

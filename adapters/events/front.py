@@ -1,0 +1,168 @@
+"""Front: takes CloudEvents over HTTP.
+
+https://github.com/cloudevents/spec/tree/v1.0.2/cloudevents: bindings/http-protocol-binding.md (binary, structured and
+batched content mode) and http-webhook.md (validation handshake).
+"""
+
+import time
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Final
+
+import msgspec
+
+from adapters.events import signature
+from adapters.events.broker import Broker
+from adapters.events.config import Endpoint
+from adapters.events.status import TO_WIRE
+from adapters.events.topic import is_topic
+from gateway.codecs import cloudevents
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.net.http_router import PathTemplate
+from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer, PayloadTooLarge, RequestTimeout
+from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.status import Code, Failure, invalid
+
+BATCH: Final = 1000
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, Any])
+_HEADERS: Final = (("Content-Type", "application/json"),)
+
+
+class _UnsupportedMediaType(Failure):
+    def __init__(self, given: str) -> None:
+        expected = f"{cloudevents.STRUCTURED}, {cloudevents.BATCH} or ce- headers with JSON"
+        super().__init__(
+            Code.INVALID_ARGUMENT, f"content type {given[:80] or 'none'} is not read here, {expected} is", sent=False
+        )
+
+
+_STATUS: Final[dict[type[Failure], int]] = {PayloadTooLarge: 413, RequestTimeout: 408, _UnsupportedMediaType: 415}
+
+
+class Front:
+    """POST and OPTIONS of {path}/{topic} on a shared HTTP server."""
+
+    def __init__(self, name: str, endpoint: Endpoint, broker: Broker, server: HttpServer) -> None:
+        self._name = name
+        self._broker = broker
+        self._server = server
+        self._limit = endpoint.max_message_bytes
+        self._keys = [signature.read_secret(secret.get_secret_value()) for secret in endpoint.secret]
+        self._origins = endpoint.webhook_origins
+        self._source = endpoint.source or f"/{name}"
+        self._template = PathTemplate(f"{endpoint.path}/{{topic}}")
+
+    async def start(self) -> None:
+        """Raises OSError when the port is taken."""
+        self._server.mount(
+            self._name,
+            [
+                HttpRoute("POST", self._template, self._publish),
+                HttpRoute("OPTIONS", self._template, self._permit),
+            ],
+        )
+        await self._server.start()
+
+    async def drain(self) -> None:
+        await self._server.drain()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    def leave(self, successor: "Front | None") -> None:
+        """Serve nothing more, while others may use the server."""
+        if successor is None or successor._server is not self._server:  # noqa: SLF001  another one of these
+            self._server.mount(self._name, ())
+
+    async def _publish(self, request: HttpRequest) -> HttpReply:
+        try:
+            topic = request.params["topic"]
+            if not is_topic(topic):
+                raise Failure(Code.NOT_FOUND, "this is no topic: levels of letters, digits, - and _, divided by dots")
+            body = await request.body(self._limit)
+            if self._keys:
+                signature.verify(self._keys, request.headers, body, time.time())
+            events, batched = self._read(request, body)
+            position = await self._broker.append([(topic, event) for event in events]) if events else 0
+        except Failure as failure:
+            return _reply_of(failure)
+        receipts = [
+            {"id": event.id, "topic": topic, "position": str(position + number)} for number, event in enumerate(events)
+        ]
+        return HttpReply(202, _HEADERS, msgspec.json.encode(receipts if batched else receipts[0]))
+
+    def _read(self, request: HttpRequest, body: bytes) -> tuple[Sequence[CloudEvent], bool]:
+        """(the events, whether they came as a batch)"""
+        content_type = request.headers.get("content-type", "")
+        media_type, _, parameters = content_type.partition(";")
+        media_type = media_type.strip().lower()
+        charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
+        if charset not in ("", "utf-8", "utf8", "us-ascii"):
+            raise _UnsupportedMediaType(content_type)
+        if media_type == cloudevents.BATCH:
+            events = cloudevents.read_batch(body, BATCH)
+            for number, event in enumerate(events):
+                _check_data(event, f"$[{number}].datacontenttype")
+            return events, True
+        if media_type == cloudevents.STRUCTURED:
+            event = cloudevents.read(body)
+        elif cloudevents.is_binary(request.headers):
+            event = cloudevents.from_headers(request.headers.items(), body)
+        elif self._keys and cloudevents.is_json(content_type):
+            event = self._plain(request, body)
+        else:
+            raise _UnsupportedMediaType(content_type)
+        _check_data(event, "$.datacontenttype")
+        return (event,), False
+
+    def _plain(self, request: HttpRequest, body: bytes) -> CloudEvent:
+        """The event that a signed webhook is which knows no CloudEvents; its payload's `type` becomes the event's."""
+        try:
+            members = _MEMBERS.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise invalid(f"malformed JSON: {error}") from None
+        kind = members.get("type")
+        return cloudevents.event(
+            {
+                "specversion": cloudevents.SPEC_VERSION,
+                "id": request.headers[signature.ID],
+                "source": self._source,
+                "type": kind if isinstance(kind, str) and kind else request.params["topic"],
+                "time": _rfc3339(int(request.headers[signature.TIMESTAMP])),
+                "datacontenttype": cloudevents.JSON,
+            },
+            body,
+        )
+
+    async def _permit(self, request: HttpRequest) -> HttpReply:
+        """http-webhook.md, 4: whether this sender may deliver here."""
+        origin = request.headers.get("webhook-request-origin", "").strip()
+        allow = ("Allow", "POST, OPTIONS")
+        if not origin:
+            return HttpReply(204, (allow,))
+        if "*" not in self._origins and origin.lower() not in (known.lower() for known in self._origins):
+            failure = Failure(Code.PERMISSION_DENIED, "this sender may not deliver here")
+            reply = _reply_of(failure)
+            return HttpReply(reply.status, (*reply.headers, allow), reply.body)
+        headers = [allow, ("WebHook-Allowed-Origin", origin)]
+        if "webhook-request-rate" in request.headers:
+            headers.append(("WebHook-Allowed-Rate", "*"))
+        return HttpReply(200, headers)
+
+
+def _check_data(event: CloudEvent, path: str) -> None:
+    if event.data is not None and not event.json:
+        raise invalid("data is JSON here", path)
+
+
+def _rfc3339(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _reply_of(failure: Failure) -> HttpReply:
+    status = _STATUS.get(type(failure)) or TO_WIRE[failure.code]
+    headers = [("Content-Type", PROBLEM_JSON)]
+    if failure.retry_after is not None:
+        headers.append(("Retry-After", str(max(1, ceil(failure.retry_after)))))
+    return HttpReply(status, headers, problem_json(status, failure.code, failure.text, path=failure.path))

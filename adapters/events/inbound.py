@@ -1,0 +1,87 @@
+"""Inbound: durable subscriptions that call routes."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, trace_of
+from adapters.events.config import Endpoint, Source
+from adapters.events.hub import shared_hub
+from adapters.events.store import Entry
+from adapters.events.subscription import Deliver, Subscriptions
+from gateway.codecs.format import Unknown
+from gateway.message import Context, Message
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import Binding, Contract, ContractError
+
+PATTERNS: Final = frozenset({Pattern.ONE_WAY})
+
+
+class EventsInbound:
+    """One durable subscription per route."""
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._name = name
+        self._endpoint = endpoint
+        self._hub = shared_hub(name, endpoint, network)
+        self._subscriptions = Subscriptions(self._hub.broker)
+        self._bindings: dict[Source, Binding] = {}
+        self._started = False
+
+    async def load(self) -> None:
+        """There is nothing to read: the contract is the upstream's."""
+
+    def contract(self, address: Source) -> Contract:
+        endpoint = self._endpoint
+        if any(webhook.subscription == address.subscription for webhook in endpoint.webhooks):
+            raise ContractError(f"{address.subscription} is a webhook's subscription", field=("subscription",))
+        topics = ", ".join(address.topic)
+        return Contract(
+            patterns=PATTERNS,
+            format=endpoint.format,
+            unknown=Unknown(endpoint.unknown_fields),
+            metadata=METADATA,
+            uncertain=UNCERTAIN,
+            headers=frozenset(name.lower() for name in endpoint.forward_headers),
+            claim=f"subscription {address.subscription} of {self._name}",
+            holds=self._hub.holds(endpoint),
+            describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; "
+            f"dead letters go to {address.dead_letter_topic}",
+        )
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        """A route whose address stays goes on undisturbed."""
+        self._bindings = {**self._bindings, **{binding.address: binding for binding in bindings}}
+        self._subscriptions.replace({binding.address: self._deliverer(binding.address) for binding in bindings})
+
+    async def start(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._hub.start(self._endpoint)
+            self._subscriptions.start()
+
+    async def drain(self) -> None:
+        await asyncio.gather(self._hub.drain(), self._subscriptions.drain())
+
+    async def stop(self) -> None:
+        if self._started:
+            self._started = False
+            await self._subscriptions.stop()
+            await self._hub.stop()
+
+    @property
+    def unready(self) -> str:
+        if not self._started:
+            return ""
+        return "; ".join(why for why in (self._hub.unready, self._subscriptions.unready) if why)
+
+    def _deliverer(self, address: Source) -> Deliver:
+        async def deliver(entry: Entry) -> None:
+            binding = self._bindings[address]
+            event = entry.event
+            request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))
+            context = Context(peer=f"{entry.topic}/{entry.position}", trace=trace_of(event))
+            await binding.service.call(request, context)
+
+        return deliver

@@ -1,0 +1,68 @@
+"""Codes at the HTTP front, and what the answers of webhooks' receivers mean.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md, 2.2: 410 and 415 are final, 429 asks for
+less. A refusal that an operator may mend (401, 403, 404) is worth some tries, and so is what says nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.status import Code, Failure
+
+TO_WIRE: Final[Mapping[Code, int]] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+FROM_WIRE: Final[Mapping[int, Code]] = {
+    400: Code.INVALID_ARGUMENT,
+    408: Code.DEADLINE_EXCEEDED,
+    410: Code.NOT_FOUND,
+    413: Code.INVALID_ARGUMENT,
+    415: Code.INVALID_ARGUMENT,
+    422: Code.INVALID_ARGUMENT,
+    425: Code.UNAVAILABLE,
+    429: Code.RESOURCE_EXHAUSTED,
+    500: Code.INTERNAL,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.UNAVAILABLE,
+}
+
+
+def refusal(status: int, retry_after: str) -> Failure | None:
+    """Why a receiver did not take an event; None where it did. retry_after: the header, or empty."""
+    if 200 <= status < 300:
+        return None
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else None
+    return Failure(FROM_WIRE.get(status, Code.UNKNOWN), f"the receiver answered {status}", retry_after=seconds)
+
+
+def unopened() -> Failure:
+    """The store can't be used now; nothing was stored."""
+    return Failure(Code.UNAVAILABLE, "the event store is not open", retry_after=1.0, sent=False)
+
+
+def unwritten() -> Failure:
+    """The store failed while it wrote; the event may be stored."""
+    return Failure(Code.UNAVAILABLE, "the event store can't write", retry_after=1.0)
+
+
+def full() -> Failure:
+    """There is no place for more events."""
+    return Failure(Code.RESOURCE_EXHAUSTED, "the event store is full", retry_after=1.0, sent=False)

@@ -1,0 +1,244 @@
+"""Subscription: a durable one, from reading to settling."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from adapters.events.attributes import dead_letter, lane
+from adapters.events.broker import Broker
+from adapters.events.config import Durable
+from adapters.events.store import Entry
+from adapters.events.topic import Filter
+from gateway.net.lanes import Lanes, LowWaterMark
+from gateway.net.redelivery import Redelivery, backoff
+from gateway.status import Failure
+
+STRIDE: Final = 1000  # events of other topics after which the position is kept, though nothing was handled
+KEEP_SECONDS: Final = 0.05
+MAX_KEEP_SECONDS: Final = 5.0
+
+log = logging.getLogger("gateway.events")
+
+Deliver = Callable[[Entry], Awaitable[None]]
+"""One try. Raises Failure."""
+
+
+class Subscription:
+    """Delivers each event and settles it afterwards: events of one lane in order, lanes at once.
+
+    At most max_in_flight events lie between the position that is kept and the newest one taken, so that a crash
+    repeats no more than those.
+    """
+
+    def __init__(self, broker: Broker, settings: Durable, deliver: Deliver) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._deliver = deliver
+        self._wanted = Filter(settings.topic, without=settings.dead_letter_topic)
+        self._mark = LowWaterMark()
+        self._scanned = self._kept = self._passed = 0
+        self._room = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lanes: Lanes[Entry] | None = None
+        self._ending: asyncio.Future[None] | None = None
+        self._holds = False
+        self._unburied = ""
+
+    @property
+    def unready(self) -> str:
+        return f"subscription {self._settings.subscription}: {self._unburied}" if self._unburied else ""
+
+    def start(self) -> None:
+        """Consume in the background, once the store is open."""
+        if self._tasks:
+            return
+        settings = self._settings
+        ending = self._ending = asyncio.get_running_loop().create_future()
+        redelivery = Redelivery(settings.max_deliveries, settings.backoff, settings.max_backoff, ending)
+        lanes = self._lanes = Lanes(settings.max_in_flight, lambda entry: self._serve(entry, redelivery))
+        name = f"events {settings.subscription}"
+        self._tasks = [
+            asyncio.create_task(self._consume(lanes), name=name),
+            asyncio.create_task(self._keep_up(), name=name),
+        ]
+
+    async def drain(self) -> None:
+        """Begin nothing new; return when what runs has ended and the position is kept."""
+        await self._end(cancel=False)
+
+    async def stop(self) -> None:
+        """Cancel what runs, and keep the position of what is settled. Safe at any time."""
+        await self._end(cancel=True)
+
+    async def _end(self, *, cancel: bool) -> None:
+        lanes, ending = self._lanes, self._ending
+        if lanes is None or ending is None:
+            return
+        if not ending.done():
+            ending.set_result(None)
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        lanes.close()
+        if cancel:
+            await lanes.cancel()
+        await lanes.join()
+        try:
+            if self._target > self._kept:
+                await self._keep()
+        except Failure as failure:
+            log.info("events %s: position not kept: %s", self._settings.subscription, failure)
+        if self._holds:
+            self._holds = False
+            self._broker.release(self._settings.subscription)
+
+    async def _consume(self, lanes: Lanes[Entry]) -> None:
+        await self._broker.opened()
+        await self._broker.hold(self._settings.subscription)
+        self._holds = True
+        await self._retried(self._begin)
+        while True:
+            await self._retried(lambda: self._read(lanes))
+
+    async def _begin(self) -> None:
+        """Go on where the subscription was, or begin it."""
+        broker, settings = self._broker, self._settings
+        position = broker.position(settings.subscription)
+        if position is None:
+            position = broker.last if settings.start == "latest" else broker.first - 1
+            # At once: what comes while the gateway is away must not be skipped.
+            await broker.advance(settings.subscription, position)
+        self._scanned = self._kept = position
+
+    async def _read(self, lanes: Lanes[Entry]) -> None:
+        broker = self._broker
+        room = self._settings.max_in_flight - len(self._mark) - self._passed
+        if room <= 0:
+            self._room.clear()
+            await self._room.wait()
+            return
+        if self._scanned + 1 < broker.first:
+            name = self._settings.subscription
+            log.error("events %s: events %d to %d were given up", name, self._scanned + 1, broker.first - 1)
+        batch = await broker.read(self._scanned, self._wanted, room)
+        for entry in batch.entries:
+            self._mark.add(entry.position)
+            await lanes.submit(lane(entry.event), entry)
+        self._scanned = batch.scanned
+        if self._scanned - self._kept >= STRIDE and not len(self._mark):
+            self._dirty.set()
+        if not batch.entries:
+            await broker.grown(self._scanned)
+
+    async def _serve(self, entry: Entry, redelivery: Redelivery) -> None:
+        if await redelivery.settle(
+            lambda: self._deliver(entry), lambda failure, deliveries: self._bury(entry, failure, deliveries)
+        ):
+            self._passed += self._mark.settle(entry.position)
+            self._dirty.set()
+
+    @property
+    def _target(self) -> int:
+        """Up to where all is settled."""
+        mark = self._mark.mark
+        if mark is None:
+            return self._scanned
+        return mark - 1 if len(self._mark) else max(self._scanned, mark - 1)
+
+    async def _keep_up(self) -> None:
+        """Keep the position when something was settled."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if self._target > self._kept:
+                await self._retried(self._keep)
+
+    async def _keep(self) -> None:
+        target, passed = self._target, self._passed
+        await self._broker.advance(self._settings.subscription, target)
+        self._kept = target
+        self._passed -= passed
+        self._room.set()
+
+    async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Work that the store may refuse now."""
+        attempt = 0
+        while True:
+            try:
+                await work()
+            except Failure as failure:
+                attempt += 1
+                if attempt == 1:
+                    log.warning("events %s: %s", self._settings.subscription, failure)
+                await asyncio.sleep(backoff(attempt, KEEP_SECONDS, MAX_KEEP_SECONDS))
+            else:
+                return
+
+    async def _bury(self, entry: Entry, failure: Failure, deliveries: int) -> None:
+        topic, name = self._settings.dead_letter_topic, self._settings.subscription
+        where = f"{entry.topic} {entry.position}"
+        try:
+            await self._broker.append([(topic, dead_letter(entry, failure, deliveries))])
+        except Failure as trouble:
+            self._unburied = f"{where} can't be put into {topic}: {trouble}"
+            log.warning("events %s: %s", name, self._unburied)
+            raise
+        self._unburied = ""
+        log.warning("events %s: %s put into %s: %s", name, where, topic, failure)
+
+
+class Subscriptions:
+    """Durable subscriptions that are replaced as a whole."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._running: dict[Durable, Subscription] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._started = False
+
+    @property
+    def unready(self) -> str:
+        """Why one of them can't do its work; empty when all can."""
+        return "; ".join(why for subscription in self._running.values() if (why := subscription.unready))
+
+    def replace(self, wanted: Mapping[Durable, Deliver]) -> None:
+        """Those with the same settings go on as they are; one with other settings begins where its predecessor ends."""
+        running: dict[Durable, Subscription] = {}
+        for settings, deliver in wanted.items():
+            known = self._running.pop(settings, None)
+            running[settings] = known or Subscription(self._broker, settings, deliver)
+            if known is None and self._started:
+                running[settings].start()
+        leaving, self._running = self._running, running
+        for subscription in leaving.values():
+            if self._started:
+                task = asyncio.create_task(_retire(subscription), name="events subscription retires")
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+
+    def start(self) -> None:
+        self._started = True
+        for subscription in self._running.values():
+            subscription.start()
+
+    async def drain(self) -> None:
+        """As Subscription.drain."""
+        await asyncio.gather(*(subscription.drain() for subscription in self._running.values()), *self._leaving)
+
+    async def stop(self) -> None:
+        """As Subscription.stop."""
+        self._started = False
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await asyncio.gather(*(subscription.stop() for subscription in self._running.values()))
+
+
+async def _retire(subscription: Subscription) -> None:
+    try:
+        await subscription.drain()
+    finally:
+        await subscription.stop()

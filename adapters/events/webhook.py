@@ -1,0 +1,43 @@
+"""Webhook: pushes a durable subscription's events to a URL.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
+"""
+
+import time
+from typing import Final
+
+from adapters.events.config import Webhook
+from adapters.events.signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
+from adapters.events.status import refusal
+from adapters.events.store import Entry
+from adapters.events.subscription import Deliver
+from gateway.codecs.cloudevents import STRUCTURED, to_headers, write
+from gateway.net.http_client import HttpClient
+
+ANSWER_BYTES: Final = 64 * 1024
+
+
+def push(webhook: Webhook, client: HttpClient) -> Deliver:
+    """One try: returns once the receiver took the event."""
+    keys = [read_secret(secret.get_secret_value()) for secret in webhook.secret]
+    structured = webhook.mode == "structured"
+
+    async def deliver(entry: Entry) -> None:
+        event = entry.event
+        if structured:
+            headers = [("content-type", f"{STRUCTURED}; charset=utf-8")]
+            body = write(event)
+        else:
+            headers = list(to_headers(event))
+            body = event.data or b""
+        if keys:
+            # An id that a header can't carry is escaped, as in ce-id.
+            identity = dict(to_headers(event))["ce-id"]
+            now = int(time.time())
+            headers += [(ID, identity), (TIMESTAMP, str(now)), (SIGNATURE, sign(keys, identity, now, body))]
+        answer = await client.request("POST", webhook.url, headers, body, webhook.timeout)
+        refused = refusal(answer.status, answer.headers.get("retry-after", ""))
+        if refused is not None:
+            raise refused
+
+    return deliver
