@@ -84,7 +84,7 @@ def parse(data: bytes) -> Any:
     """Raises OffenceError."""
     try:
         return _parse(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = str(error).removeprefix("JSON is malformed: ")
     except RecursionError:
         raise OffenceError("the message is nested too deep") from None
@@ -427,7 +427,7 @@ class _Writer:
 
 
 def _write_integer(value: int, bits: int) -> bytes:
-    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+    if not isinstance(value, int) or not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
         raise OverflowError
     return b"%d" % value
 
