@@ -17,7 +17,7 @@ ADAPTER = Adapter(
             "live": {"listen": "0.0.0.0:8080", "origins": ["https://shop.example"]},
             "prices": {"target": "ws://prices:8080"},
         },
-        "from": {"endpoint": "live", "path": "/orders/{order_id}/events", "mode": "stream", "requests": "none"},
+        "from": {"endpoint": "live", "path": "/orders/{order_id}/events", "mode": "stream", "requests": "query"},
         "to": {"endpoint": "prices", "path": "/quotes", "correlation": {"field": "id"}},
     },
 )

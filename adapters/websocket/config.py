@@ -69,7 +69,10 @@ class WebSocketEndpoint(Endpoint):
         default="text", description="How messages are sent; both kinds are read, as JSON in UTF-8."
     )
     max_message_bytes: int = Field(
-        default=1024 * 1024, ge=1, description="Largest message, inflated; a larger one closes the connection (1009)."
+        default=1024 * 1024,
+        ge=1,
+        description="Largest message, inflated. A larger one that is received closes the connection (1009); a larger "
+        "request to a service is refused.",
     )
     compression: bool = Field(
         default=False,
@@ -157,10 +160,11 @@ class WebSocketSource(_WebSocketAddress):
         description="request-reply: each message is a call, and its reply comes back. one-way: each message is a call "
         "without reply. stream: the connection is one call, what comes back is sent as it comes.",
     )
-    requests: Literal["none", "one", "many"] | None = Field(
+    requests: Literal["none", "query", "one", "many"] | None = Field(
         default=None,
-        description="With stream: what the caller sends. none: the path and the query are the request. one: a message. "
-        "many: messages, until an empty one. Where absent, one or many, as the upstream takes it.",
+        description="With stream: what the caller sends. none: nothing, it subscribes. query: the path and the query "
+        "are the request. one: a message. many: messages, until an empty one. Where absent, one or many, as the "
+        "upstream takes it.",
     )
     replies: Literal["one", "many"] | None = Field(
         default=None, description="With stream: what comes back. Where absent, as the upstream gives it."
@@ -177,7 +181,7 @@ class WebSocketSource(_WebSocketAddress):
     def _concurrency(self) -> Self:
         if self.mode == "stream" and self.max_in_flight is not None:
             raise ValueError("a stream is one call: max_in_flight is for the other modes")
-        if self.replies == "one" and self.requests in ("none", "one"):
+        if self.replies == "one" and self.requests in ("none", "query", "one"):
             raise ValueError("replies: one goes with requests: many; a request and a reply are mode: request-reply")
         return self
 
@@ -194,10 +198,10 @@ class WebSocketTarget(_WebSocketAddress):
         description="request-reply: a message is sent and its reply awaited, on a connection that is kept. one-way: a "
         "message is written and nothing awaited: what was written can still be lost. stream: a connection per call.",
     )
-    requests: Literal["none", "one", "many"] = Field(
+    requests: Literal["none", "query", "one", "many"] = Field(
         default="one",
-        description="With stream: what the service is sent. none: the path and the query say it all. one: a message. "
-        "many: messages.",
+        description="With stream: what the service is sent. none: nothing, it is subscribed to. query: the request's "
+        "fields, as the path and the query. one: a message. many: messages.",
     )
     replies: Literal["one", "many"] = Field(
         default="many", description="With stream: what comes back: one message, or all until the service closes."
@@ -221,7 +225,7 @@ class WebSocketTarget(_WebSocketAddress):
 
     @model_validator(mode="after")
     def _counts(self) -> Self:
-        if self.requests == "none" and self.replies == "one":
+        if self.requests in ("none", "query") and self.replies == "one":
             raise ValueError("replies: one goes with requests: one or many")
         if self.requests != "many" and "end" in self.model_fields_set:
             raise ValueError("end goes with requests: many")

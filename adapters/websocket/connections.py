@@ -19,6 +19,9 @@ log = logging.getLogger("gateway.websocket")
 
 def broken(socket: WebSocket, *, sent: bool = True) -> Failure:
     """The failure of a call whose connection has ended before its time."""
+    if socket.blamed:
+        text = f"the upstream broke the WebSocket protocol: {socket.close_reason} (close code {socket.close_code})"
+        return Failure(Code.INTERNAL, text, sent=sent)
     code = code_of(socket.close_code)
     if code is Code.OK or not socket.close_code:
         return Failure(Code.UNAVAILABLE, "the upstream closed the connection before it replied", sent=sent)
@@ -57,7 +60,7 @@ class Line:
             await self.send(body)
             return await reply
         except BaseException:
-            if self._correlator is None and not reply.done():
+            if self._correlator is None and (reply.cancelled() or not reply.done()):
                 self.retire()  # the reply that may still come would be taken for another call's
             raise
         finally:

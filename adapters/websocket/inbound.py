@@ -43,7 +43,7 @@ class WebSocketInbound:
         template = PathTemplate(address.path)
         listen = self._server.listen
         json = self._endpoint.format
-        silent = address.requests == "none"
+        silent = address.requests == "query"
         return Contract(
             patterns=_patterns(address),
             format=FormFormat() if silent else CorrelatedJson(json, address.field) if address.field else json,
@@ -141,7 +141,9 @@ def _patterns(address: WebSocketSource) -> frozenset[Pattern]:
         case "request-reply":
             return frozenset({Pattern.REQUEST_REPLY})
     if address.requests == "none":
-        return frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE})
+        return frozenset({Pattern.SUBSCRIBE})
+    if address.requests == "query":
+        return frozenset({Pattern.SERVER_STREAM})
     return frozenset(
         pattern
         for pattern, (requests, replies) in _STREAMS.items()
@@ -234,7 +236,8 @@ def _answerer(binding: Binding) -> Callable[[_Head, bytes], Awaitable[bytes | No
 
 def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], Awaitable[None]]:
     many = binding.pattern.requests is Count.MANY
-    silent = binding.address.requests == "none"
+    silent = binding.address.requests == "query"
+    subscribes = binding.pattern is Pattern.SUBSCRIBE
     stream = binding.service.stream
 
     async def push(socket: WebSocket, replies: AsyncGenerator[Message, None]) -> None:
@@ -252,6 +255,8 @@ def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], 
         try:
             if silent:
                 request, more = head.request(), None
+            elif subscribes:
+                request, more = head.message(None), None
             elif many:
                 request, more = head.message(None), _requests(socket, head)
             else:

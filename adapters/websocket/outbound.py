@@ -23,7 +23,8 @@ UNBOUNDED: Final = 2**31
 ATTEMPTS: Final = 2
 
 _STREAMS: Final[Mapping[tuple[str, str], frozenset[Pattern]]] = {
-    ("none", "many"): frozenset({Pattern.SUBSCRIBE, Pattern.SERVER_STREAM}),
+    ("none", "many"): frozenset({Pattern.SUBSCRIBE}),
+    ("query", "many"): frozenset({Pattern.SERVER_STREAM}),
     ("one", "one"): frozenset({Pattern.REQUEST_REPLY}),
     ("one", "many"): frozenset({Pattern.SERVER_STREAM}),
     ("many", "one"): frozenset({Pattern.CLIENT_STREAM}),
@@ -49,7 +50,7 @@ class WebSocketOutbound:
         json = self._endpoint.format
         return Contract(
             patterns=_patterns(address),
-            format=FormFormat() if address.requests == "none" else json,
+            format=FormFormat() if address.requests == "query" else json,
             reply_format=CorrelatedJson(json, address.field) if address.field else json,
             unknown=Unknown.DROP,
             params=template.names,
@@ -93,6 +94,7 @@ class _Where:
         self._target = endpoint.target or ""
         self._subprotocols = endpoint.subprotocols
         self._template = template
+        self._limit = endpoint.max_message_bytes
         self.text = endpoint.frames == "text"
 
     def key(self, request: Message) -> Key:
@@ -102,6 +104,12 @@ class _Where:
         except KeyError as missing:
             raise invalid(f"the parameter {missing.args[0]} is needed before the first message") from None
         return url, tuple((name, value) for name, value in request.headers if isinstance(value, str))
+
+    def message(self, body: bytes) -> bytes:
+        """The body, if it is small enough to be sent."""
+        if len(body) > self._limit:
+            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
+        return body
 
     async def connect(self, key: Key) -> WebSocket:
         """Raises Failure, with sent=False."""
@@ -125,14 +133,15 @@ class _Exchange:
 
     async def call(self, request: Message, context: Context) -> Message:
         key = self._where.key(request)
+        body = self._where.message(request.body)
         attempt = 1
         while True:
             line = await self._connections.take(key)
             try:
                 if self._one_way:
-                    await line.send(request.body)
+                    await line.send(body)
                     return Message(None)
-                return Message(await line.exchange(request.body))
+                return Message(await line.exchange(body))
             except Failure as failure:
                 # A kept connection may have ended since it was used last.
                 if failure.sent or line.usable or attempt == ATTEMPTS:
@@ -157,7 +166,7 @@ class _Conversation:
 
     def __init__(self, where: _Where, address: WebSocketTarget, pattern: Pattern) -> None:
         self._where = where
-        self._silent = address.requests == "none"
+        self._silent = address.requests in ("none", "query")
         self._tells_end = address.end == "empty-message"
         self._one_reply = pattern.replies is Count.ONE
 
@@ -184,9 +193,11 @@ class _Conversation:
                     await self._send(socket, request.body)
             async with aclosing(self._replies(socket, feeding)) as replies:
                 async for reply in replies:
-                    yield Message(reply)
                     if self._one_reply:
-                        break
+                        code = TO_WIRE[Code.OK]
+                        yield Message(reply)
+                        return
+                    yield Message(reply)
             code = TO_WIRE[Code.OK]
         finally:
             if feeding is not None:
@@ -231,4 +242,4 @@ class _Conversation:
             raise
 
     async def _send(self, socket: WebSocket, body: bytes) -> None:
-        await socket.send(body, text=self._where.text)
+        await socket.send(self._where.message(body), text=self._where.text)

@@ -97,6 +97,7 @@ class WebSocket:
     subprotocol: the one agreed on, or empty.
     close_code, close_reason: how the peer closed (RFC 6455, 7.4; 1005 for a close without code, 1006 for a broken
         connection), or what this side blames it for; 0 and empty while it is open.
+    blamed: the peer did not close: it broke the protocol or a limit, and was told close_code.
     draining: the server wants to stop: finish what is in flight. The connection is then closed with 1001.
     """
 
@@ -121,6 +122,7 @@ class WebSocket:
         self.subprotocol = subprotocol
         self.close_code = 0
         self.close_reason = ""
+        self.blamed = False
         self.draining = False
         self._timer = self._loop.call_later(self._period, self._tick)
         self._pump_task = self._loop.create_task(self._pump(), name="websocket")
@@ -265,7 +267,7 @@ class WebSocket:
     async def _arrived(self, data: str | bytes) -> None:
         size = len(data)
         if size > self._limits.max_message_bytes:
-            raise WebSocketError(TOO_BIG, f"a message is larger than {self._limits.max_message_bytes} bytes")
+            raise WebSocketError(TOO_BIG, "an inflated message is too large")
         self._active = self._heard
         self._buffer.append(data)
         self._buffered += size
@@ -278,7 +280,10 @@ class WebSocket:
                 self._room = None
 
     async def _blame(self, code: int, reason: str) -> None:
-        """The peer broke the protocol."""
+        """The peer broke the protocol, or sent too much."""
+        self.blamed = True
+        if code == TOO_BIG:
+            reason = f"a message is larger than {self._limits.max_message_bytes} bytes"
         try:
             async with asyncio.timeout(LINGER_SECONDS):
                 if not self._close_sent:
