@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
 from inspect import isawaitable
+from math import isinf
 from typing import Any, Final
 
 import msgspec
@@ -11,11 +12,15 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     FieldNode,
+    FloatValueNode,
     GraphQLError,
+    GraphQLFloat,
     GraphQLSchema,
+    IntValueNode,
     OperationDefinitionNode,
     OperationType,
     ValidationRule,
+    get_named_type,
     get_operation_ast,
     parse,
     specified_rules,
@@ -30,7 +35,7 @@ from graphql.execution import (
 from graphql.validation import NoSchemaIntrospectionCustomRule
 
 from adapters.graphql.errors import RequestError, error, error_of, request_error
-from adapters.graphql.executable import Caller, member, type_of
+from adapters.graphql.executable import Caller, member, type_resolver
 from adapters.graphql.limits import COMMENTS, Limits, check
 from adapters.graphql.status import BAD_REQUEST, PARSE_FAILED, TO_WIRE
 from gateway.status import Code
@@ -59,15 +64,24 @@ class Operation(msgspec.Struct, frozen=True):
 class Engine:
     """One schema, bound to its routes.
 
-    pending: why some fields are not in the schema yet; empty when all are.
+    members: as type_resolver() takes them. pending: why some fields are not in the schema yet; empty when all are.
     """
 
-    def __init__(self, schema: GraphQLSchema, limits: Limits, *, introspection: bool, pending: str) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        limits: Limits,
+        *,
+        introspection: bool,
+        members: Mapping[tuple[str, str], str],
+        pending: str,
+    ) -> None:
         self._schema = schema
         self._limits = limits
         self._introspection = introspection
         self._pending = pending
-        self._rules = [*specified_rules, _OwnArgumentsRule]
+        self._type_of = type_resolver(members)
+        self._rules = [*specified_rules, _OwnArgumentsRule, _FiniteFloatsRule]
         if not introspection:
             self._rules.append(NoSchemaIntrospectionCustomRule)
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
@@ -129,7 +143,7 @@ class Engine:
                 raw_variable_values=dict(request.variables),
                 operation_name=request.operation,
                 field_resolver=member,
-                type_resolver=type_of,
+                type_resolver=self._type_of,
                 hide_suggestions=not self._introspection,
             )
         except RecursionError:
@@ -164,3 +178,18 @@ class _OwnArgumentsRule(ValidationRule):
         if parent not in (schema.query_type, schema.mutation_type, schema.subscription_type):
             name = f"{parent.name}.{node.name.value}"
             self.report_error(GraphQLError(f"arguments of {name} are not served here", node.arguments[0]))
+
+
+class _FiniteFloatsRule(ValidationRule):
+    """The engine makes infinity of a literal that is out of a Float's range."""
+
+    def enter_int_value(self, node: IntValueNode, *_: Any) -> None:
+        self._check(node)
+
+    def enter_float_value(self, node: FloatValueNode, *_: Any) -> None:
+        self._check(node)
+
+    def _check(self, node: IntValueNode | FloatValueNode) -> None:
+        expected = self.context.get_input_type()
+        if expected is not None and get_named_type(expected) is GraphQLFloat and isinf(float(node.value)):
+            self.report_error(GraphQLError("Float cannot represent a number out of its range", node))

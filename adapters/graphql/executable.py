@@ -107,6 +107,11 @@ def member(source: Any, info: GraphQLResolveInfo[Any], **_: Any) -> Any:
     return source.get(info.field_name)
 
 
-def type_of(value: Any, _: GraphQLResolveInfo[Any], __: Any) -> Any:
-    """Resolves interfaces and unions."""
-    return value[TYPENAME]
+def type_resolver(members: Mapping[tuple[str, str], str]) -> Callable[[Any, Any, Any], str]:
+    """Resolves interfaces and unions. members: (union, arm) -> its type, where that is not called as the arm."""
+
+    def type_of(value: Any, _: GraphQLResolveInfo[Any], abstract: Any) -> str:
+        arm: str = value[TYPENAME]
+        return members.get((abstract.name, arm), arm)
+
+    return type_of

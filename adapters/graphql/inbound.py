@@ -1,8 +1,8 @@
 """GraphQL requests as calls of routes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Final
 
 from adapters.graphql.config import Endpoint, Source
 from adapters.graphql.contract import forms_of, kinds_of, load
@@ -17,13 +17,13 @@ from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.net.websocket import HttpUpgrade
-from gateway.pattern import Count
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.graphql import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of
-from gateway.schema.idl.graphql_writer import write
+from gateway.schema.idl.graphql_writer import Written, write
 from gateway.schema.types import Operation
 
-PENDING = "part of the schema is not known yet, because an upstream can't be reached"
+_NO_MEMBERS: Final[Mapping[tuple[str, str], str]] = {}
+PENDING: Final = "part of the schema is not known yet, because an upstream can't be reached"
 
 
 class GraphqlInbound:
@@ -85,17 +85,20 @@ class GraphqlInbound:
 
     def _engine(self, bindings: Sequence[Binding]) -> Engine:
         endpoint = self._endpoint
-        schema, pending = self._schema, ""
+        schema, members, pending = self._schema, _NO_MEMBERS, ""
         if schema is None:
             known = [binding for binding in bindings if _known(binding)]
             pending = PENDING if len(known) < len(bindings) else ""
-            schema = _derived(endpoint, bindings := known)
+            written = _derived(bindings := known)
+            members = written.members
+            schema = GraphqlSchema.parse(written.sdl, kinds_of(endpoint), forms_of(endpoint))
         by_field = {binding.address.field: binding for binding in bindings}
         limits = Limits(endpoint.max_tokens, endpoint.max_depth, endpoint.max_aliases, endpoint.max_cost)
         return Engine(
             executable(schema, by_field, forms_of(endpoint)),
             limits,
             introspection=endpoint.introspection is not False,
+            members=members,
             pending=pending,
         )
 
@@ -118,10 +121,11 @@ def _known(binding: Binding) -> bool:
     return binding.request is not None
 
 
-def _derived(endpoint: Endpoint, bindings: Sequence[Binding]) -> GraphqlSchema:
+def _derived(bindings: Sequence[Binding]) -> Written:
     """The schema of what these routes take and give."""
-    operations: dict[str, Any] = {
-        binding.address.field: Operation(binding.address.field, binding.pattern, binding.request, binding.reply, {})
-        for binding in sorted(bindings, key=lambda one: one.pattern.replies is Count.MANY)
-    }
-    return GraphqlSchema.parse(write(operations), kinds_of(endpoint), forms_of(endpoint))
+    return write(
+        {
+            binding.address.field: Operation(binding.address.field, binding.pattern, binding.request, binding.reply, {})
+            for binding in bindings
+        }
+    )

@@ -32,7 +32,10 @@ class Number(float):
     __slots__ = ("text",)
 
     def __new__(cls, written: str) -> "Number":
+        """Raises ValueError for one that would be infinite."""
         made = super().__new__(cls, written)
+        if made - made != 0:
+            raise ValueError("a number is out of range; write it as a string")
         made.text = written
         return made
 

@@ -82,8 +82,12 @@ class Yoga:
         self.said.append(line)
         self._heard.set()
 
-    def calls(self, field: str) -> list[Any]:
-        return [line for line in self.said if line.get("field") == field]
+    async def call(self, field: str) -> Any:
+        """The next call of this field that was not asked for yet."""
+        await self.until(lambda: any(line.get("field") == field for line in self.said))
+        found = next(line for line in self.said if line.get("field") == field)
+        self.said.remove(found)
+        return found
 
     async def until(self, condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(10):

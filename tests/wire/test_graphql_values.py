@@ -71,7 +71,7 @@ class Loop:
             reply=record,
         )
         self.engine: Engine = inbound._engine([binding])
-        sdl = write({FIELD: Operation(FIELD, Pattern.REQUEST_REPLY, record, record, {})})
+        sdl = write({FIELD: Operation(FIELD, Pattern.REQUEST_REPLY, record, record, {})}).sdl
         operation = call_of_field(GraphqlSchema.parse(sdl), FIELD, 4)
         assert isinstance(operation.request, Record) and isinstance(operation.reply, Record)
         self.request, self.reply = operation.request, operation.reply
@@ -221,7 +221,7 @@ def asked(type_: Type, value: Any) -> Any:
             return value
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_values_survive_a_derived_schema(data: st.DataObject) -> None:
     record = data.draw(records())

@@ -13,6 +13,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLArgument,
     GraphQLEnumType,
     GraphQLError,
     GraphQLInterfaceType,
@@ -72,7 +73,7 @@ def call_of_field(schema: GraphqlSchema, name: str, recursion: int | None = None
     own = name.partition(".")[2]
     selection = _Selection(schema, recursion)
     selected = selection.of(field.type, own)
-    variables = ", ".join(f"${key}: {argument.type}" for key, argument in field.args.items())
+    variables = ", ".join(f"${key}: {_variable_type(argument)}" for key, argument in field.args.items())
     arguments = ", ".join(f"{key}: ${key}" for key in field.args)
     title = own[:1].upper() + own[1:]
     document = (
@@ -84,6 +85,11 @@ def call_of_field(schema: GraphqlSchema, name: str, recursion: int | None = None
     wire: GraphqlCall = operation.wire
     call = GraphqlCall(wire.document, title, wire.root, tuple(selection.cut))
     return Operation(name, operation.pattern, known.request, operation.reply, {}, known.doc, call)
+
+
+def _variable_type(argument: GraphQLArgument) -> str:
+    """Nullable where a default fills in for a variable that is left out (spec 5.8.5)."""
+    return str(argument.type) if argument.default is None else str(argument.type).removesuffix("!")
 
 
 def call_of_document(schema: GraphqlSchema, document: str, name: str = "") -> Operation:

@@ -7,6 +7,7 @@ choice is fields of which one is set.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql.language.print_string import print_string
@@ -46,7 +47,15 @@ _RESERVED: Final = frozenset(
 _NOTHING: Final = "A GraphQL schema needs a query; nothing is served here."
 
 
-def write(operations: Mapping[str, Operation]) -> str:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """members: (union, arm) -> the arm's type, where that could not be called as the arm."""
+
+    sdl: str
+    members: Mapping[tuple[str, str], str]
+
+
+def write(operations: Mapping[str, Operation]) -> Written:
     """The SDL of operations by name, such as Query.order. A request that is no Record is the argument `input`, a reply
     that is none is the field's own type."""
     writer = _Writer()
@@ -59,13 +68,13 @@ def write(operations: Mapping[str, Operation]) -> str:
     if not roots["Query"]:
         roots["Query"].append(_doc(_NOTHING, "  ") + f"  {PLACEHOLDER}: Boolean")
     blocks = [f"type {root} {{\n{chr(10).join(fields)}\n}}" for root, fields in roots.items() if fields]
-    return "\n\n".join([*blocks, *writer.blocks()]) + "\n"
+    return Written("\n\n".join([*blocks, *writer.blocks()]) + "\n", writer.members)
 
 
 class _Writer:
     def __init__(self) -> None:
-        self._names: dict[tuple[int, bool], str] = {}
-        self._kept: list[Any] = []  # ids above are of these
+        self.members: dict[tuple[str, str], str] = {}
+        self._named: dict[str, list[tuple[Record | Enumeration, bool, str]]] = {}
         self._blocks: dict[str, str] = {}
         self._scalars: dict[str, str] = {}
 
@@ -108,16 +117,16 @@ class _Writer:
         self._scalars[name] = doc
         return name
 
-    def _claim(self, type_: Any, wanted: str, *, into: bool) -> tuple[str, bool]:
-        """(its name, whether it is new)"""
-        known = self._names.get((id(type_), into))
-        if known is not None:
-            return known, False
+    def _claim(self, type_: Record | Enumeration, wanted: str, *, into: bool) -> tuple[str, bool]:
+        """(its name, whether it is new). Types that are the same share one."""
+        named = self._named.setdefault(wanted, [])
+        for other, direction, name in named:
+            if direction is into and _same(type_, other, set()):
+                return name, False
         name, number = wanted, 2
         while name in self._blocks or name in _RESERVED:
             name, number = f"{wanted}{number}", number + 1
-        self._kept.append(type_)
-        self._names[id(type_), into] = name
+        named.append((type_, into, name))
         self._blocks[name] = ""  # its place
         return name, True
 
@@ -145,10 +154,8 @@ class _Writer:
             return name
         if members is not None and not into:
             arms = {arm: self._record(member, into=False) for arm, member in members.items()}
-            for arm, given in arms.items():
-                if arm != given:
-                    raise ValueError(f"two types are called {arm}, of which {record} is a union: rename one")
-            self._blocks[name] = f"{_doc(record.doc)}union {name} = {' | '.join(arms)}"
+            self.members.update(((name, arm), given) for arm, given in arms.items() if arm != given)
+            self._blocks[name] = f"{_doc(record.doc)}union {name} = {' | '.join(arms.values())}"
             return name
         names = field_names(record)
         one_of = into and _is_one_of(record)
@@ -176,6 +183,38 @@ class _Writer:
         if default is None:
             return f"{name}: {type_}"
         return f"{name}: {type_}{'' if field.nullable else '!'} = {default}"
+
+
+def _same(one: Type, other: Type, assumed: set[tuple[int, int]]) -> bool:
+    """Whether two types read alike; recursive ones do if nothing tells them apart."""
+    match one, other:
+        case (Record(), Record()):
+            if one is other or (id(one), id(other)) in assumed:
+                return True
+            assumed.add((id(one), id(other)))
+            return (
+                one.name == other.name
+                and one.choices == other.choices
+                and len(one.fields) == len(other.fields)
+                and all(_same_field(a, b, assumed) for a, b in zip(one.fields, other.fields, strict=True))
+            )
+        case (Enumeration(), Enumeration()):
+            return one is other or (one.name == other.name and list(one.numbers) == list(other.numbers))
+        case (List(a, nullable), List(b, also)):
+            return nullable is also and _same(a, b, assumed)
+        case (Map(key, a), Map(also_key, b)):
+            return key == also_key and _same(a, b, assumed)
+        case _:
+            return one == other
+
+
+def _same_field(one: Field, other: Field, assumed: set[tuple[int, int]]) -> bool:
+    return (
+        (one.name, one.json, one.required, one.nullable, one.choice)
+        == (other.name, other.json, other.required, other.nullable, other.choice)
+        and one.default == other.default
+        and _same(one.type, other.type, assumed)
+    )
 
 
 def _is_one_of(record: Record) -> bool:

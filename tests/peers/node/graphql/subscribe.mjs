@@ -18,6 +18,7 @@ const described = (error) => {
 };
 let seen = 0;
 let leave;
+let left = false;
 const end = (line) => {
   console.log(JSON.stringify(line));
   setTimeout(() => process.exit(0), 20);
@@ -27,10 +28,11 @@ leave = client.subscribe(JSON.parse(request), {
     console.log(JSON.stringify(result));
     seen += 1;
     if (count && seen === Number(count)) {
+      left = true;
       leave();
       setTimeout(() => end({ end: "left" }), 50);
     }
   },
   error: (error) => end({ end: "error", error: described(error) }),
-  complete: () => { if (!(count && seen === Number(count))) end({ end: "complete" }); },
+  complete: () => { if (!left) end({ end: "complete" }); },
 });
