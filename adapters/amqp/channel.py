@@ -56,6 +56,8 @@ class Channel:
 
     @property
     def unready(self) -> str:
+        if not self._connection.up:
+            return self._connection.unready
         if self._trouble:
             return f"{self._what}: {self._trouble}"
         return self._connection.unready or ("" if self._current else f"{self._what}: not open yet")

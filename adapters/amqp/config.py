@@ -184,7 +184,8 @@ class Source(port.Address):
     ] = Field(
         default=None,
         description="Where messages go that can't be handled: a queue, which is created where it is not there, or an "
-        "exchange and a routing key. The queue {queue}.dead-letters where absent.",
+        "exchange and a routing key; {queue}.dead-letters where absent. They come as they were, with the headers "
+        "dead-letter-reason, -path, -details, -deliveries, -queue, -exchange and -routing-key.",
     )
     backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
     max_backoff: Duration = Field(

@@ -67,6 +67,7 @@ class Consumer:
         self._ending: asyncio.Future[None] | None = None
         self._redelivery: Redelivery | None = None
         self._unburied = ""
+        self._draining = False
 
     @property
     def unready(self) -> str:
@@ -87,11 +88,12 @@ class Consumer:
         """Take nothing more; return when what runs is done. What waits for another try goes back into the queue."""
         if self._ending is None:
             return
-        if not self._ending.done():
-            self._ending.set_result(None)
+        self._draining = True
         if self._open is not None and self._tag:
             tag, self._tag = self._tag, ""
             await bounded(self._open.basic_cancel(tag), CLOSE_SECONDS)
+        if not self._ending.done():
+            self._ending.set_result(None)
         while self._running:
             await asyncio.wait(self._running)
 
@@ -106,6 +108,8 @@ class Consumer:
     async def _consume(self, channel: AbstractChannel) -> None:
         source = self.source
         await topology.queue(channel, source.queue, source.declare)
+        if self._draining:  # a channel that was lost meanwhile
+            return
         await channel.basic_qos(prefetch_count=source.prefetch)
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
         consuming = await channel.basic_consume(source.queue, self._take)
