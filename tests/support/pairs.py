@@ -117,7 +117,10 @@ def cases(source: str, target: str) -> list[Case]:
 def _patterns(protocol: str, *, inbound: bool) -> list[Pattern]:
     adapter = registry.adapter(protocol)
     side: Side | None = adapter.inbound if inbound else adapter.outbound
-    return [pattern for pattern in Pattern if side is not None and pattern in side.patterns]
+    if side is None:
+        return []
+    answered = side.patterns if inbound else getattr(load_peer(protocol).Backend, "patterns", side.patterns)
+    return [pattern for pattern in Pattern if pattern in side.patterns & answered]
 
 
 def _refusal(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> str:

@@ -102,6 +102,7 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
 class Backend(AbstractAsyncContextManager["Backend"], Protocol):
     """Serves the gateway's outbound, and refuses specimens that are labelled so.
 
+    patterns: an optional attribute; those of the adapter's that a backend can answer in, where it can't in all.
     receipt: names that a reply's params bear when a message is accepted.
     """
 
