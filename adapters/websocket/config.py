@@ -117,7 +117,7 @@ class FieldCorrelation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     field: str = Field(
-        min_length=1,
+        pattern=r'^[^"\\\x00-\x1f]{1,64}$',
         description="A member that each message has besides those of its type: a text or number that tells calls "
         "apart, repeated in the reply.",
     )

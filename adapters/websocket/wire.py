@@ -55,7 +55,7 @@ def told_failure(body: bytes, field: str = "") -> Failure | None:
 class Correlator:
     """Reads and writes the member that correlates.
 
-    field: its name.
+    field: its name, without quotation marks, backslashes and control characters.
     """
 
     def __init__(self, field: str) -> None:
