@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check matrix bench docs format clean
+.PHONY: help install demo test check matrix bench docs format clean prerequisites
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ install: $(VENV)/.demo ## Make the virtual environment
 demo: $(VENV)/.demo ## Serve routes.yaml with a broker and small backends, and walk through every translation
 	$(BIN)/gateway demo
 
-test: $(VENV)/.test ## Run all tests; brokers and foreign peers are started where they can be
+test: $(VENV)/.test prerequisites ## Run all tests; brokers and foreign peers are started where they can be
 	$(BIN)/python -m pytest
+
+prerequisites:
+	@sh tests/prerequisites.sh
 
 check: $(VENV)/.check ## Lint, types, import contracts, generated files up to date
 	$(BIN)/ruff check .
@@ -46,7 +49,7 @@ check: $(VENV)/.check ## Lint, types, import contracts, generated files up to da
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 
-matrix: $(VENV)/.test ## Run every pair of protocols and write docs/matrix.md from the results
+matrix: $(VENV)/.test prerequisites ## Run every pair of protocols and write docs/matrix.md from the results
 	$(BIN)/python -m pytest tests/pairs --matrix docs/matrix.md
 
 bench: $(VENV)/.bench ## Measure beside Envoy and hand-written glue, and write docs/benchmarks.md
