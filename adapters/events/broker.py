@@ -77,7 +77,12 @@ class Broker:
         """Store.append. Cancelled, the outcome is unknown."""
         self._check_open()
         self._store.limit = self.endpoint.max_bytes
-        return await self._store.append(events)
+        try:
+            return await self._store.append(events)
+        except Failure as failure:
+            if failure.code is Code.RESOURCE_EXHAUSTED:
+                self._crowded.set()
+            raise
 
     async def read(self, after: int, wanted: Wanted, limit: int = READ) -> Batch:
         """Store.read."""
