@@ -76,12 +76,14 @@ def _nested() -> FramingError:
 
 
 def _scan_binary(buffer: bytearray, limit: int) -> Scan:
-    while len(buffer) < 8:
+    while len(buffer) < 4:
         yield
     word: int = _I32.unpack_from(buffer)[0]
     if word < 0:
         if (word >> 16) & 0xFFFF != VERSION:
             raise FramingError("the bytes are no message of Thrift's binary protocol")
+        while len(buffer) < 8:
+            yield
         length: int = _U32.unpack_from(buffer, 4)[0]
         at = 12
     else:

@@ -99,7 +99,11 @@ class Listener:
 
 class _Connection(asyncio.Protocol):
     """One caller. Calls with different sequence ids are served at a time, and answered as they are done; one with an
-    id that is still in use waits, so that a caller that does not number its calls gets its answers in order."""
+    id that is still in use waits, so that a caller that does not number its calls gets its answers in order.
+
+    Whoever leaves cancels the calls that would be answered. Oneway calls are served to their end: their callers do not
+    wait, and mostly leave at once.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -107,11 +111,13 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Task[None]] = {}
+        self._oneways: set[int] = set()
         self._waiting: Envelope | None = None
-        self._paused = False  # writing is
+        self._refusal: Failure | None = None  # why nothing more is read, still to be told
         self._reading = True
-        self._eof = False
-        self._ending = False
+        self._blocked = False  # replies wait to be read
+        self._gone = False  # the caller is
+        self._ending = False  # no more calls are taken
         self._lost = False
         self._peer = ""
         self._active = self._loop.time()
@@ -139,30 +145,23 @@ class _Connection(asyncio.Protocol):
         self._take()
 
     def eof_received(self) -> bool:
-        """A caller may close its half and still wait for answers."""
-        if self._reader.partial and self._waiting is None:
-            log.info("a Thrift connection ended inside a message")
-        self._eof = True
-        self._close_when_done()
+        self._leave()
         return bool(self._calls)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._ending = self._lost = True
+        self._lost = True
         for timer in (self._idle, self._receiving):
             if timer is not None:
                 timer.cancel()
-        # Whoever waits is gone: this cancels upstream as well.
-        for task in self._calls.values():
-            task.cancel()
-        self._waiting = None
-        self._close_when_done()
+        self._blocked = False
+        self._leave()
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self._blocked = True
         self._throttle()
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self._blocked = False
         self._take()
 
     # -- calls
@@ -170,18 +169,23 @@ class _Connection(asyncio.Protocol):
     def _take(self) -> None:
         """Begin all calls that may begin now."""
         try:
-            while not self._paused and not self._ending:
+            while not self._blocked and not self._ending:
                 call = self._waiting
                 if call is None:
                     message = self._reader.next()
                     if message is None:
                         break
                     call = read_message(self._listener.protocol, message)
+                if self._gone and not self._listener.processor.oneway(call):
+                    self._waiting = None
+                    continue
                 if not self._may_begin(call):
                     self._waiting = call
                     break
                 self._waiting = None
                 self._calls[call.seqid] = self._loop.create_task(self._serve(call))
+                if self._listener.processor.oneway(call):
+                    self._oneways.add(call.seqid)
         except FramingError as error:
             self._refuse(invalid(str(error)))
         except Failure as failure:
@@ -199,16 +203,21 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._ending:
             return
-        reading = not self._paused and self._waiting is None
-        if reading is not self._reading:
-            self._reading = reading
-            (transport.resume_reading if reading else transport.pause_reading)()
+        self._read(not self._blocked and self._waiting is None)
         partial = self._reader.partial and self._waiting is None
         if partial and self._receiving is None:
             self._receiving = self._loop.call_later(self._listener.receive_seconds, self._stalled)
         elif not partial and self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+
+    def _read(self, reading: bool) -> None:
+        if self._transport is not None and reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     async def _serve(self, call: Envelope) -> None:
         listener = self._listener
@@ -220,34 +229,33 @@ class _Connection(asyncio.Protocol):
             log.info("the oneway call of %s failed: %s", call.name, failure)
         finally:
             del self._calls[call.seqid]
-            self._done()
-
-    def _done(self) -> None:
-        self._active = self._loop.time()
-        if not self._ending:
+            self._oneways.discard(call.seqid)
+            self._active = self._loop.time()
             self._take()
-        self._close_when_done()
-
-    def _close_when_done(self) -> None:
-        if self._calls or self._waiting is not None:
-            return
-        if self._lost:
-            self._listener.closed(self)
-        elif (self._eof or self._listener.draining) and self._transport is not None:
-            self._transport.close()
+            self._close_when_done()
 
     # -- ends
 
+    def _leave(self) -> None:
+        """The caller is gone."""
+        self._gone = True
+        for seqid, task in self._calls.items():
+            if seqid not in self._oneways:
+                task.cancel()
+        self._take()
+        self._close_when_done()
+
     def _refuse(self, failure: Failure) -> None:
-        """What follows can't be understood: say why and close."""
+        """What follows can't be understood."""
         log.info("a Thrift connection is closed: %s", failure)
-        if self._transport is not None:
-            unknown = Envelope("", MessageType.CALL, 0, b"")
-            self._transport.write(self._listener.frame(write_failure(self._listener.protocol, unknown, failure)))
-            self._transport.pause_reading()
-            # Closing at once, with bytes unread, could take the answer away from the caller.
-            self._loop.call_later(LINGER_SECONDS, self._transport.close)
         self._ending = True
+        self._refusal = failure
+        self._read(False)
+        self._close_when_done()
+
+    def _stalled(self) -> None:
+        self._receiving = None
+        self._refuse(invalid(f"the message was not there whole within {self._listener.receive_seconds:g} s"))
 
     def _check_idle(self) -> None:
         rest = self._active + self._listener.idle_seconds - self._loop.time()
@@ -255,21 +263,41 @@ class _Connection(asyncio.Protocol):
             rest = self._listener.idle_seconds
         if rest > 0:
             self._idle = self._loop.call_later(rest, self._check_idle)
-        elif self._transport is not None:
+        else:
             self._ending = True
-            self._transport.close()
+            self._close_when_done()
 
-    def _stalled(self) -> None:
-        self._receiving = None
-        self._refuse(invalid(f"the message was not there whole within {self._listener.receive_seconds:g} s"))
+    def _close_when_done(self) -> None:
+        transport = self._transport
+        if self._calls or (self._waiting is not None and not self._ending) or transport is None:
+            return
+        if self._lost:
+            self._listener.closed(self)
+        elif self._refusal is not None:
+            self._tell(transport, self._refusal)
+        elif self._gone or self._ending or self._listener.draining:
+            transport.close()
+
+    def _tell(self, transport: asyncio.Transport, refusal: Failure) -> None:
+        self._refusal = None
+        unknown = Envelope("", MessageType.CALL, 0, b"")
+        transport.write(self._listener.frame(write_failure(self._listener.protocol, unknown, refusal)))
+        if self._gone or not transport.can_write_eof():
+            transport.close()
+            return
+        # Closing at once, with bytes unread, could take the answer away from the caller.
+        transport.write_eof()
+        self._read(True)
+        self._loop.call_later(LINGER_SECONDS, transport.close)
 
     def drain(self) -> None:
         """Take no more calls than have come, and close once the last is answered."""
-        if self._waiting is None and self._transport is not None:
-            self._ending = True
+        self._ending = self._waiting is None
         self._close_when_done()
 
     def abort(self) -> None:
         self._ending = True
+        for task in self._calls.values():
+            task.cancel()
         if self._transport is not None:
             self._transport.abort()

@@ -59,11 +59,15 @@ class Processor:
         served = self._served.get(call.name)
         return frozenset() if served is None else served.headers
 
+    def oneway(self, call: Envelope) -> bool:
+        """Whether its caller does not wait, and would take an answer for that of its next call."""
+        served = self._served.get(call.name)
+        return call.type == MessageType.ONEWAY or (served is not None and served.oneway)
+
     async def answer(self, call: Envelope, context: Context, headers: Sequence[Header] = ()) -> bytes | None:
         """The reply; None where the caller takes none. Raises Failure only where such a call failed."""
         served = self._served.get(call.name)
-        # A caller that does not wait would take an answer for that of its next call.
-        silent = call.type == MessageType.ONEWAY or (served is not None and served.oneway)
+        silent = self.oneway(call)
         try:
             if served is None:
                 raise self._unknown(call.name)
