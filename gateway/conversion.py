@@ -68,7 +68,7 @@ class Converter:
         """A name for the value in the generated source."""
         # Types and functions go by their own names, so that `explain` reads well.
         name = getattr(value, "__name__", "constant").lstrip("_")
-        if self._namespace.get(name) is value:
+        if name in self._namespace and self._namespace[name] is value:
             return name
         if name in self._namespace or name in _LOCALS or not name.isidentifier() or name[-1].isdigit():
             name = f"{name if name.isidentifier() else 'constant'}_{len(self._namespace)}"
@@ -295,7 +295,7 @@ class Converter:
             return f"missing({path!r})"
         if target.default is UNSET:
             return "U"
-        if isinstance(target.default, list | dict):
+        if target.default is None or isinstance(target.default, list | dict):
             return repr(target.default)
         return self.constant(target.default)
 
