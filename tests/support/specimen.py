@@ -18,7 +18,7 @@ DETAIL: Final = {"sku": "tea", "available": 2**53 + 1}
 """The declared failure, OutOfStock, that backends answer a refused specimen with."""
 REFUSED: Final = "refuse this"
 """The label of specimens that every backend refuses."""
-REFUSED_BYTES: Final = 48 * 1024
+REFUSED_BYTES: Final = 32 * 1024
 """Size of their blob: a backend that knows no data refuses them for their size."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,6 +77,17 @@ def refused() -> Specimen:
 def answered(request: Specimen, number: int = 0) -> Specimen:
     """What a backend makes of a specimen, and can't be mistaken for what it was sent."""
     return {**request, "label": f"{request['label']}/{number}"}
+
+
+def without_nulls(value: Any) -> Any:
+    """The same without members that are null."""
+    match value:
+        case dict():
+            return {name: without_nulls(member) for name, member in value.items() if member is not None}
+        case list():
+            return [without_nulls(item) for item in value]
+        case _:
+            return value
 
 
 def exact(value: Any) -> Any:

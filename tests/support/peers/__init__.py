@@ -75,7 +75,8 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
     """Drives the gateway's inbound.
 
     typed: its contract has types. dialect: the JSON form that they give their upstreams, where it is typed.
-    tells_detail: a caller of this protocol is told declared failures.
+    tells_detail: a caller of this protocol is told declared failures. null_is_absent: where a side has it, which may be
+    left out, null and absence are one in its replies.
     """
 
     typed: ClassVar[bool]
