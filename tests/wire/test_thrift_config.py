@@ -1,0 +1,173 @@
+"""What routes.yaml may say of Thrift, what is refused, and TLS."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support.plain import plain
+from support.thrift_service import EVERYTHING, ORDERS, ROOT, Caller, served
+
+from adapters.thrift.config import ThriftEndpoint, ThriftSource, ThriftTarget
+from adapters.thrift.inbound import ThriftInbound
+from adapters.thrift.outbound import ThriftOutbound
+from gateway.codecs.format import Unknown
+from gateway.net.network import Network
+from gateway.pattern import Pattern
+from gateway.port import ContractError
+from gateway.status import Code, Failure
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "either listen"),
+        ({"listen": ":1", "target": "x:1"}, "either listen"),
+        ({"listen": "nonsense"}, "is not host:port"),
+        ({"target": ":1"}, "a target needs a host"),
+        ({"target": "orders:9090", "transport": "http"}, "is not a URL"),
+        ({"target": "http://me:pw@orders/", "transport": "http"}, "is not a URL"),
+        ({"listen": ":1", "transport": "http", "path": "/{a}"}, "without variables"),
+        ({"listen": ":1", "forward_headers": ["x"]}, "has no headers to forward"),
+        ({"listen": ":1", "tls": {}}, "listen with tls needs certificate and key"),
+        ({"target": "x:1", "tls": {"certificate": "a"}}, "certificate and key go together"),
+        ({"target": "http://x/", "transport": "http", "tls": {}}, "tls goes with"),
+        ({"listen": ":1", "max_frame_bytes": 2**31}, "less than or equal"),
+        ({"listen": ":1", "encoding": "xml"}, "binary"),
+    ],
+)
+def test_refused_options(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        ThriftEndpoint(thrift=ORDERS, **options)
+
+
+def test_unknown_fields_by_direction() -> None:
+    assert ThriftEndpoint(thrift="x", listen=":1").unknown is Unknown.REJECT
+    assert ThriftEndpoint(thrift="x", target="x:1").unknown is Unknown.DROP
+    assert ThriftEndpoint(thrift="x", listen=":1", unknown_fields="drop").unknown is Unknown.DROP
+
+
+async def inbound(**options: Any) -> ThriftInbound:
+    made = ThriftInbound("x", ThriftEndpoint(**{"thrift": EVERYTHING, "listen": ":9090", **options}), Network(ROOT))
+    await made.load()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "address", "field", "told"),
+    [
+        (
+            {},
+            {"function": "nope"},
+            ("function",),
+            "service Everythings has no function 'nope'; it has ping, echo, swap",
+        ),
+        ({}, {"function": "ping", "service": "Other"}, ("service",), "only one service is at this endpoint"),
+        ({"multiplexed": True}, {"function": "ping", "service": "Other"}, ("service",), "has no service 'Other'"),
+        ({"encoding": "json"}, {"function": "keys"}, ("function",), "JSON has no such keys"),
+    ],
+)
+async def test_addresses_that_can_not_be_served(
+    options: dict[str, Any], address: dict[str, Any], field: tuple[str, ...], told: str
+) -> None:
+    made = await inbound(**options)
+    with pytest.raises(ContractError) as refused:
+        made.contract(ThriftSource(**address))
+    assert refused.value.field == field and told in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "told"),
+    [
+        ({"thrift": "nope.thrift"}, ("thrift",), "nope.thrift: No such file"),
+        ({"service": "Nope"}, ("service",), "has no service 'Nope'"),
+        ({"thrift": "tests/schemas/specimen.thrift"}, ("service",), "has no service: name one"),
+    ],
+)
+async def test_contracts_that_can_not_be_read(options: dict[str, Any], field: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ContractError) as refused:
+        await inbound(**options)
+    assert refused.value.field == field and told in refused.value.message
+
+
+async def test_the_contract_of_a_function() -> None:
+    made = await inbound(transport="http", path="/rpc", forward_headers=["X-Tenant"])
+    contract = made.contract(ThriftSource(function="swap"))
+    assert contract.patterns == {Pattern.REQUEST_REPLY}
+    assert contract.claim == "Thrift function Everythings.swap at /rpc on :9090"
+    assert contract.describe == "Thrift Everythings.swap (binary, http) at /rpc on :9090"
+    assert contract.headers == {"x-tenant"}
+    assert contract.failures == ("Refused", "common.Unavailable")
+    found = contract.failure("shop.v1.RefusedFault")
+    assert found is not None and found.name == "Refused"
+    assert contract.failure("Unavailable") is not None
+    assert contract.failure("Nothing") is None
+    assert contract.format.name == "thrift binary"
+    oneway = made.contract(ThriftSource(function="notify"))
+    assert (oneway.patterns, oneway.reply) == ({Pattern.ONE_WAY}, None)
+
+
+async def test_sides() -> None:
+    target, listen = ThriftEndpoint(thrift=ORDERS, target="x:1"), ThriftEndpoint(thrift=ORDERS, listen=":1")
+    with pytest.raises(ContractError, match="`listen`"):
+        ThriftInbound("x", target, Network(ROOT))
+    with pytest.raises(ContractError, match="`target`"):
+        ThriftOutbound("x", listen, Network(ROOT))
+    made = ThriftOutbound("x", target, Network(ROOT))
+    await made.load()
+    assert made.contract(ThriftTarget(function="PlaceOrder")).describe == (
+        "Thrift Orders.PlaceOrder (binary, framed) at x:1"
+    )
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.pem, server.pem and .key, client.pem and .key, other.pem."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not on the PATH, which makes the certificates")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("ca", "other"):
+        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:orders.test")
+    for name in ("server", "client"):
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
+    return folder
+
+
+async def test_tls(certificates: Path) -> None:
+    def own(name: str) -> dict[str, str]:
+        return {"certificate": str(certificates / f"{name}.pem"), "key": str(certificates / f"{name}.key")}
+
+    ca = {"ca": str(certificates / "ca.pem")}
+    functions = {"add": lambda value: plain(service.types["add"].reply, {"success": value.left + value.right})}
+    for transport in ("framed", "buffered"):
+        options: dict[str, Any] = {"thrift": EVERYTHING, "transport": transport}
+        async with served(functions, **options, tls={**own("server"), **ca}) as service:
+            target = f"127.0.0.1:{service.port}"
+            for tls, told in (
+                ({**ca, **own("client"), "server_name": "orders.test"}, ""),
+                ({**ca, **own("client")}, "the upstream's certificate is not trusted"),  # its name is another
+                ({"ca": str(certificates / "other.pem"), **own("client"), "server_name": "orders.test"}, "not trusted"),
+                ({**ca, "server_name": "orders.test"}, "the upstream"),  # which wants a certificate
+                (None, "the upstream"),
+            ):
+                async with Caller(target=target, **options, tls=tls) as caller:
+                    request = plain(caller.contract("add").request, {"left": 1, "right": 2})
+                    if not told:
+                        assert (await caller.call("add", request)).success == 3
+                        continue
+                    with pytest.raises(Failure, match=told) as refused:
+                        await caller.call("add", request)
+                    assert refused.value.code is Code.UNAVAILABLE
+    for broken in ({"certificate": "no.pem", "key": "no.key"}, {**own("server"), "ca": str(certificates / "ca.key")}):
+        with pytest.raises(ContractError, match="no PEM file"):
+            await inbound(tls=broken)
