@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 from aiormq.abc import DeliveredMessage
 
-from adapters.amqp.status import GATEWAY_STATUS, TO_WIRE, error_body
+from adapters.amqp.status import TO_WIRE
 from adapters.amqp.wire import ContentProperties, Properties, WireError, header_text, read
 from gateway.message import Header
+from gateway.net.error_reply import GATEWAY_STATUS, error_body
 from gateway.net.problem_json import PROBLEM_JSON
 from gateway.schema.types import BOOL, INT32, STRING, TIMESTAMP, Scalar
 from gateway.status import Failure

@@ -14,11 +14,12 @@ from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
 from adapters.amqp.delivery import CORRELATION_ID, DIRECT_REPLY_TO, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
-from adapters.amqp.status import GATEWAY_STATUS, told_failure, unreachable
+from adapters.amqp.status import unreachable
 from adapters.amqp.wire import WireError, write
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Header, Message
 from gateway.net.counters import Counter
+from gateway.net.error_reply import GATEWAY_STATUS, told_failure
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract

@@ -1,22 +1,15 @@
 """AMQP's reply codes and the gateway's codes. Reply codes: AMQP 0-9-1, 1.2 of the XML specification's constants.
 
-AMQP has no error replies. Where a request bears a reply address, the gateway's reply to it tells a failure by the
-header `gateway-status` with the code's name, and a body of application/problem+json with `detail`, `code` and, where
-there are any, `path`, `details` and `retry_after` (seconds). A reply without that header is a success.
+AMQP has no error replies: where a request bears a reply address, a failure is told as gateway.net.error_reply has it.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from aiormq import exceptions
 from pamqp import commands
 
-from gateway.net.problem_json import details_json, failure_of, problem_json
 from gateway.status import Code, Failure
-
-GATEWAY_STATUS: Final = "gateway-status"
 
 TO_WIRE: Final[Mapping[Code, str]] = {code: code.name for code in Code}
 """What an error reply's header gateway-status says."""
@@ -93,24 +86,3 @@ def unreachable(*, sent: bool = False) -> Failure:
 def busy() -> Failure:
     """The broker has told that it takes nothing now."""
     return Failure(Code.UNAVAILABLE, _BUSY, sent=False)
-
-
-def error_body(failure: Failure) -> bytes:
-    """The body of an error reply."""
-    return problem_json(
-        None,
-        failure.code,
-        failure.text,
-        path=failure.path,
-        details=details_json(failure),
-        retry_after=failure.retry_after,
-    )
-
-
-def told_failure(status: str, body: bytes) -> Failure:
-    """What an upstream's error reply means."""
-    problem: Any = None
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        problem = msgspec.json.decode(body)
-    code = Code.__members__.get(status, Code.UNKNOWN)
-    return failure_of(problem if isinstance(problem, dict) else {}, code, f"the upstream answered {code.name}")

@@ -67,9 +67,9 @@ class Redelivery:
         return False
 
     async def persist(self, keep: Deliver) -> bool:
-        """Whether `keep` succeeded before the end; it is tried until it does, whatever it raises."""
+        """Whether `keep` succeeded; it is tried until it does, whatever it raises, but after the end only once more."""
         attempt = 0
-        while not self._ending.done():
+        while True:
             try:
                 await keep()
             except Failure:
@@ -78,9 +78,10 @@ class Redelivery:
                 log.exception("bug while keeping a delivery")
             else:
                 return True
+            if self._ending.done():
+                return False
             attempt += 1
             await self._pause(attempt, None)
-        return False
 
     async def _pause(self, attempt: int, least: float | None) -> None:
         seconds = backoff(attempt, self._first, self._most)
