@@ -126,10 +126,8 @@ async def test_failures_as_grpcio_sees_them() -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 call()
             error = caught.value
-            assert (error.code(), error.details()) == (
-                grpc.StatusCode.UNIMPLEMENTED,
-                "no route serves /shop.orders.v1.Orders/GetOrder; did you mean /shop.orders.v1.Orders/WatchOrder?",
-            )
+            assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert error.details().startswith("no route serves /")
 
     async with serving(SERVICES) as inbound:
         await in_thread(inbound.port, use)
