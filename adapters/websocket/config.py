@@ -214,7 +214,8 @@ class WebSocketTarget(_WebSocketAddress):
         default=IN_FLIGHT,
         ge=1,
         le=10_000,
-        description="With request-reply: most connections that are kept; further calls wait.",
+        description="Most connections that are kept; further calls wait. Calls to another path or with other headers "
+        "don't share them.",
     )
     max_in_flight: int = Field(
         default=256,

@@ -95,6 +95,7 @@ class WebSocketInbound:
                 limits=endpoint.limits,
                 reads_while_draining=streams and not endless,
                 outlives=one_way,
+                leaving_cancels=not one_way,
             )
 
         return handle
@@ -187,13 +188,7 @@ def _calls(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], Awaitab
                 last = group.create_task(handle(socket, head, _bytes(message), before))
                 last.add_done_callback(lambda _: free.release())
 
-    async def serve(socket: WebSocket, head: _Head) -> None:
-        if one_way:
-            await receive(socket, head)
-        else:
-            await _while_open(socket, asyncio.create_task(receive(socket, head)))
-
-    return serve
+    return receive
 
 
 def _answerer(binding: Binding) -> Callable[[_Head, bytes], Awaitable[bytes | None]]:
@@ -267,11 +262,11 @@ def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], 
         except Failure as failure:
             await _fail(socket, failure, text)
             return
-        pushing = asyncio.create_task(push(socket, stream(request, more, head.context())))
+        pushing = push(socket, stream(request, more, head.context()))
         if many:
-            await _while_open(socket, pushing)
+            await pushing
         else:
-            await _while_quiet(socket, pushing, text)
+            await _while_quiet(socket, asyncio.create_task(pushing), text)
 
     return serve
 
@@ -292,7 +287,7 @@ async def _fail(socket: WebSocket, failure: Failure, text: bool) -> None:
 
 
 async def _while_quiet(socket: WebSocket, pushing: "asyncio.Task[None]", text: bool) -> None:
-    """Wait for the push. A caller that leaves cancels it, and so does one that sends what nobody takes."""
+    """Wait for the push. A caller that sends what nobody takes cancels it, and so does draining."""
     listening = asyncio.create_task(_unexpected(socket))
     try:
         await asyncio.wait((pushing, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -309,16 +304,6 @@ async def _unexpected(socket: WebSocket) -> bool:
         if _bytes(message) != END:
             return True
     return False
-
-
-async def _while_open(socket: WebSocket, work: "asyncio.Task[None]") -> None:
-    """Wait for the work; a caller that leaves cancels it."""
-    leaving = asyncio.create_task(socket.wait_closed())
-    try:
-        await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        await _cancelled(work)
 
 
 async def _cancelled(task: "asyncio.Task[Any]") -> None:

@@ -8,7 +8,6 @@ import asyncio
 import base64
 import binascii
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -99,7 +98,39 @@ class WebSocket:
         connection), or what this side blames it for; 0 and empty while it is open.
     blamed: the peer did not close: it broke the protocol or a limit, and was told close_code.
     draining: the server wants to stop: finish what is in flight. The connection is then closed with 1001.
+    on_leaving: called when the connection ends and it was not this side that closed it.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_active",
+        "_arrival",
+        "_buffer",
+        "_buffered",
+        "_close_sent",
+        "_closed_here",
+        "_engine",
+        "_flushed",
+        "_gone",
+        "_heard",
+        "_limits",
+        "_loop",
+        "_pump_task",
+        "_reader",
+        "_reads_while_draining",
+        "_room",
+        "_sending",
+        "_timer",
+        "_transport",
+        "_writer",
+        "_written",
+        "blamed",
+        "close_code",
+        "close_reason",
+        "draining",
+        "on_leaving",
+        "subprotocol",
+    )
 
     def __init__(self, engine: Any, limits: WebSocketLimits, subprotocol: str, *, reads_while_draining: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -109,14 +140,13 @@ class WebSocket:
         self._transport.set_write_buffer_limits(WRITE_BYTES)
         self._limits = limits
         self._reads_while_draining = reads_while_draining
-        self._buffer: deque[str | bytes] = deque()
+        self._buffer: list[str | bytes] = []  # a deque takes 600 bytes, empty
         self._buffered = 0
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._sending = asyncio.Lock()
-        self._background: set[asyncio.Task[Any]] = set()
-        self._gone = asyncio.Event()
-        self._close_sent = False
+        self._gone = False
+        self._close_sent = self._closed_here = False
         self._heard = self._active = self._loop.time()
         self._written = self._flushed = 0
         self.subprotocol = subprotocol
@@ -124,13 +154,14 @@ class WebSocket:
         self.close_reason = ""
         self.blamed = False
         self.draining = False
+        self.on_leaving: Callable[[], object] | None = None
         self._timer = self._loop.call_later(self._period, self._tick)
         self._pump_task = self._loop.create_task(self._pump(), name="websocket")
 
     @property
     def closed(self) -> bool:
         """Nothing can be sent any more."""
-        return self._close_sent or self._gone.is_set()
+        return self._close_sent or self._gone
 
     @property
     def closing(self) -> bool:
@@ -149,7 +180,7 @@ class WebSocket:
                 await self._arrival
             finally:
                 self._arrival = None
-        message = self._buffer.popleft()
+        message = self._buffer.pop(0)
         self._buffered -= len(message)
         _wake(self._room)
         return message
@@ -182,7 +213,7 @@ class WebSocket:
         reason: cut to 123 bytes. Does nothing but wait where the connection is closed or closing already.
         """
         if not self.closed:
-            self._close_sent = True
+            self._close_sent = self._closed_here = True
             self._buffer.clear()
             self._buffered = 0
             self._wake_all()
@@ -203,8 +234,8 @@ class WebSocket:
         self._detach(self.close(code, reason))
 
     async def wait_closed(self) -> None:
-        """Return once the peer has closed or the connection is broken."""
-        await self._gone.wait()
+        """Return once the connection is closed or broken."""
+        await asyncio.wait((self._pump_task,))
 
     def drain(self) -> None:
         """Give the reader what has arrived, and then no more. Safe at any time."""
@@ -301,17 +332,19 @@ class WebSocket:
         await self._writer.send_frame(payload, WSMsgType.CLOSE)
 
     def _end(self, code: int, reason: str) -> None:
-        if self._gone.is_set():
+        if self._gone:
             return
         self.close_code = self.close_code or code
         self.close_reason = self.close_reason or reason
         self._timer.cancel()
-        self._gone.set()
+        self._gone = True
         self._wake_all()
+        if self.on_leaving is not None and not self._closed_here:
+            self.on_leaving()
 
     def _wake_all(self) -> None:
         _wake(self._arrival)
-        if self._close_sent or self._gone.is_set():
+        if self._close_sent or self._gone:
             _wake(self._room)
 
     # -- time
@@ -338,14 +371,19 @@ class WebSocket:
 
     def _detach(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = self._loop.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._settled)
+        _background.add(task)
+        task.add_done_callback(_settled)
         return task
 
-    def _settled(self, task: "asyncio.Task[Any]") -> None:
-        self._background.discard(task)
-        if not task.cancelled():
-            task.exception()  # the pump finds out by itself that the connection is broken
+
+_background: Final[set[asyncio.Task[Any]]] = set()
+"""Detached work, which the event loop itself would not keep."""
+
+
+def _settled(task: "asyncio.Task[Any]") -> None:
+    _background.discard(task)
+    if not task.cancelled():
+        task.exception()  # the pump finds out by itself that the connection is broken
 
 
 def _parts(engine: Any) -> tuple[Any, Any]:
@@ -372,6 +410,7 @@ class HttpUpgrade(msgspec.Struct):
     serve: has the connection until it returns, which closes it with 1000, or with 1001 on a draining server. Cancelled
         when the connection breaks, but not when one side closes it in form: the iteration then ends. An exception is
         a bug, and closes with 1011.
+    leaving_cancels: `serve` is cancelled when the peer closes in form, too.
     subprotocols: those that can be agreed on; the caller's preference counts, a caller that offers only others is
         refused, one that offers none is let in.
     origins: web origins (https://shop.example) whose pages may connect besides those of this host; "*" is any.
@@ -388,6 +427,7 @@ class HttpUpgrade(msgspec.Struct):
     headers: Sequence[tuple[str, str]] = ()
     reads_while_draining: bool = False
     outlives: bool = False
+    leaving_cancels: bool = False
 
 
 class WebSocketServer:
@@ -420,6 +460,8 @@ class WebSocketServer:
         if self._draining:
             socket.drain()
         task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
+        if upgrade.leaving_cancels:
+            socket.on_leaving = task.cancel
         self._sockets[socket] = task
         try:
             await _finish(task, socket, upgrade.outlives)
