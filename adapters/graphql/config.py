@@ -15,6 +15,9 @@ ScalarKind = Literal[
 ]  # fmt: skip
 
 
+_FIELD = r"^(Query|Mutation|Subscription)\._?[A-Za-z][A-Za-z0-9_]*$"  # names with two underscores are GraphQL's own
+
+
 def _listen(text: str) -> str:
     split_host_port(text)
     return text
@@ -107,7 +110,7 @@ class Source(port.Address):
     """Operations that select this field."""
 
     field: str = Field(
-        pattern=r"^(Query|Mutation|Subscription)\.[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=_FIELD,
         description="Root type and field. Its arguments are the request, its type is the reply; a scalar or a list is "
         "a member of the field's name.",
         examples=["Query.order"],
@@ -119,7 +122,7 @@ class Target(port.Address):
 
     field: str | None = Field(
         default=None,
-        pattern=r"^(Query|Mutation|Subscription)\.[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=_FIELD,
         description="Root type and field. All is selected below it that needs no arguments of its own.",
         examples=["Query.order"],
     )

@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import graphql
 import pytest
+from support.gateway_process import free_port
 from support.graphql_service import Service, served
+from support.http_gateway import gateway
 
 from adapters.graphql import socket as socket_module
 from adapters.graphql.limits import DIRECTIVES, FRAGMENTS
@@ -501,6 +503,37 @@ async def test_a_schema_made_of_the_routes() -> None:
             ),
             ("complete", None),
         ]
+
+
+async def test_a_schema_that_is_not_known_yet() -> None:
+    target = f"127.0.0.1:{free_port()}"
+    routes = {
+        "endpoints": {
+            "web": {"protocol": "graphql", "listen": "127.0.0.1:0"},
+            "out": {"protocol": "grpc", "target": target, "reflection": True},
+            "echo": {"protocol": "http", "target": f"http://{target}"},
+        },
+        "routes": {
+            "order": {
+                "from": {"endpoint": "web", "field": "Query.order"},
+                "to": {"endpoint": "out", "method": "shop.orders.v1.Orders/GetOrder"},
+            },
+            "any": {
+                "from": {"endpoint": "web", "field": "Mutation.any"},
+                "to": {"endpoint": "echo", "path": "/any"},
+            },
+        },
+    }
+    async with gateway(routes) as running:
+        ask = running.session.post
+        query = {"query": '{ order(orderId: "x") { orderId } }'}
+        async with ask(f"{running.url}/graphql", json=query, headers={"Accept": RESPONSE}) as answer:
+            assert answer.status == 503
+            assert (await answer.json(content_type=None))["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+        # A route whose upstream takes any JSON is served meanwhile.
+        async with ask(f"{running.url}/graphql", json={"query": "mutation { any(input: {a: [1, 2.5]}) }"}) as answer:
+            (error,) = (await answer.json())["errors"]
+            assert (error["message"], error["path"]) == ("the upstream can't be reached", ["any"])
 
 
 # -- server-sent events
