@@ -38,7 +38,7 @@ def _type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
             return "mapping" if "properties" not in schema else f"{{{', '.join(schema['properties'])}}}"
         case None:
             return "any"
-        case "string" if "examples" in schema:
+        case "string" if str(schema.get("pattern", "")).endswith("(ms|s|m|h)$"):
             return "duration"
         case str() as kind:
             return kind
@@ -52,7 +52,7 @@ def _default(name: str, schema: dict[str, Any], required: list[str]) -> str:
     default = schema.get("default")
     if default in (None, "", [], {}):
         return ""
-    if isinstance(default, float) and schema.get("examples"):
+    if isinstance(default, float) and schema.get("type") == "string":
         return f"`{default:g}s`"
     return f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`"
 
