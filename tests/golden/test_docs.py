@@ -45,6 +45,11 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 1 + len(registry.protocols())
 
 
+def test_readme_lists_every_protocol() -> None:
+    listed = re.findall(r"^\| \[([a-z]+)\]\(docs/reference\.md#\1\)", (ROOT / "README.md").read_text(), re.M)
+    assert sorted(listed) == sorted(registry.protocols())
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     for page in PAGES:
