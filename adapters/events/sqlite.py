@@ -48,6 +48,7 @@ _READ: Final = (
     "SELECT position, topic, event FROM events WHERE position > ? AND position <= ? AND wanted(topic) "
     "ORDER BY position LIMIT ?"
 )
+_OLDEST: Final = "SELECT position, time, length(event) FROM events ORDER BY position LIMIT ?"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CloudEvent).decode
@@ -177,13 +178,13 @@ class SqliteStore:
         return last - len(rows) + 1
 
     async def read(self, after: int, wanted: Wanted, limit: int) -> Batch:
-        recent = self._tail.read(after, wanted, limit)
+        start = max(after, self.first - 1)
+        recent = self._tail.read(start, wanted, limit)
         if recent is not None:
             return recent
         reader, reading = self._reader, self._reading
         if reader is None or reading is None:
             raise unopened()
-        start = max(after, self.first - 1)
         end = min(self.last, start + SCAN)
         if start >= end:
             return Batch((), max(after, end))
@@ -207,23 +208,26 @@ class SqliteStore:
 
     async def prune(self, before: int, older: float, bytes_: int) -> bool:
         writer = self._opened()
-        used = writer.bytes
 
         def work(connection: sqlite3.Connection) -> tuple[int | None, bool]:
-            rows = connection.execute(
-                "SELECT position, time FROM events ORDER BY position LIMIT ?", (PRUNE,)
-            ).fetchall()
+            excess = writer.bytes - bytes_
+            rows = connection.execute(_OLDEST, (PRUNE,)).fetchall()
             cut = 0
-            for position, stored in rows:
-                if position >= before or (stored >= older and used <= bytes_):
+            for position, stored, size in rows:
+                if position >= before or (stored >= older and excess <= 0):
                     break
                 cut = position
+                excess -= size
             if cut:
                 connection.execute("DELETE FROM events WHERE position <= ?", (cut,))
             return _first(connection), bool(rows) and cut == rows[-1][0]
 
-        first, more = await writer.submit(work)
-        self.first = self.last + 1 if first is None else first
+        def pruned(outcome: tuple[int | None, bool]) -> None:
+            # Before it is told what was appended after that.
+            first, _ = outcome
+            self.first = self.last + 1 if first is None else first
+
+        _, more = await writer.submit(work, pruned)
         return bool(more)
 
     def _opened(self) -> "_Writer":

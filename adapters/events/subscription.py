@@ -196,7 +196,7 @@ class Subscriptions:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._running: dict[Durable, Subscription] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], Subscription] = {}
         self._started = False
 
     @property
@@ -215,9 +215,9 @@ class Subscriptions:
         leaving, self._running = self._running, running
         for subscription in leaving.values():
             if self._started:
-                task = asyncio.create_task(_retire(subscription), name="events subscription retires")
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+                task = asyncio.create_task(subscription.drain(), name="events subscription retires")
+                self._leaving[task] = subscription
+                task.add_done_callback(self._leaving.pop)
 
     def start(self) -> None:
         self._started = True
@@ -231,14 +231,9 @@ class Subscriptions:
     async def stop(self) -> None:
         """As Subscription.stop."""
         self._started = False
-        for task in self._leaving:
+        leaving = dict(self._leaving)
+        for task in leaving:
             task.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
-        await asyncio.gather(*(subscription.stop() for subscription in self._running.values()))
-
-
-async def _retire(subscription: Subscription) -> None:
-    try:
-        await subscription.drain()
-    finally:
-        await subscription.stop()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        running = (*leaving.values(), *self._running.values())
+        await asyncio.gather(*(subscription.stop() for subscription in running))
