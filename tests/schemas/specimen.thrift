@@ -48,7 +48,7 @@ struct Money {
 
 struct Node {
   1: required string name
-  2: required list<Node> children
+  2: list<Node> children
 }
 
 struct Batch {

@@ -60,4 +60,4 @@ def _grown(given: dict[str, Any], module: Any) -> Any:
 
 
 def _node(value: Any) -> dict[str, Any]:
-    return {"name": value.name, "children": [_node(child) for child in value.children]}
+    return {"name": value.name, "children": [_node(child) for child in value.children or ()]}
