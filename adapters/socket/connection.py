@@ -45,17 +45,17 @@ class Session(Protocol):
 class Connection(asyncio.Protocol):
     """Reads messages for a session and writes those that it sends.
 
-    While the peer does not take what is written, nothing more is read from it.
+    inbound: while the peer does not take what is written, nothing more is read from it. Otherwise its replies are read
+    all the same, lest both wait for each other, and drained() waits for the last byte to be with the system.
     """
 
-    def __init__(self, endpoint: TcpEndpoint, session: Session, *, flush: bool = False) -> None:
-        """flush: drained() waits for the last byte to be with the system, and not only for room."""
+    def __init__(self, endpoint: TcpEndpoint, session: Session, *, inbound: bool) -> None:
         self.session = session
         self.peer = ""
         self.ended = False
         self.moved = 0.0
         self._endpoint = endpoint
-        self._flush = flush
+        self._inbound = inbound
         self._reader: FrameReader = endpoint.framing.reader(endpoint.max_frame_bytes)
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             keep_alive(sock, self._endpoint.keepalive)
-        if self._flush:
+        if not self._inbound:
             transport.set_write_buffer_limits(high=0)
         self.session.opened(self)
 
@@ -202,11 +202,15 @@ class Connection(asyncio.Protocol):
 
     # -- within
 
+    @property
+    def _held(self) -> bool:
+        return self._paused or (self._inbound and self._blocked is not None)
+
     def _regulate(self) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if (self._paused or self._blocked is not None) and not self._closing:
+        if self._held and not self._closing:
             transport.pause_reading()
         else:
             transport.resume_reading()
@@ -217,7 +221,7 @@ class Connection(asyncio.Protocol):
             return
         self._pulling = True
         try:
-            while not (self._paused or self._blocked is not None or self._deaf):
+            while not (self._held or self._deaf):
                 frame = self._reader.next()
                 if frame is not None:
                     self.session.frame(frame)

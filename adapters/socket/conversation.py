@@ -1,8 +1,8 @@
 """Conversation: an inbound connection that is one call, with any number of messages both ways."""
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -11,6 +11,8 @@ from adapters.socket.serving import Serving
 from gateway.message import Context, Message
 from gateway.net.framing import FramingError
 from gateway.status import Code, Failure
+
+log = logging.getLogger("gateway.socket")
 
 WAITING: Final = 16  # messages read ahead of the route
 
@@ -64,30 +66,29 @@ class Conversation:
         if self._task is not None:
             await asyncio.wait((self._task,))
 
-    async def _more(self, connection: Connection) -> AsyncGenerator[Message, None]:
-        while True:
-            while self._waiting:
-                body = self._waiting.popleft()
-                connection.resume()
-                yield Message(body)
+    async def next(self) -> Message:
+        """The caller's next message. Raises StopAsyncIteration at the end, and Failure where it broke the framing."""
+        while not self._waiting:
             if self._failure is not None:
                 raise self._failure
             if self._over:
-                return
+                raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
+        if self._connection is not None:
+            self._connection.resume()
+        return Message(self._waiting.popleft())
 
     async def _run(self, connection: Connection) -> None:
         serving = self._serving
         head = Message(None, (), {"peer": connection.peer})
         try:
-            async with aclosing(self._more(connection)) as more:
-                replies = serving.binding.service.stream(head, more, Context(peer=connection.peer))
-                async with aclosing(replies):
-                    async for reply in replies:
-                        if reply.body is not None:
-                            connection.send(connection.framed(serving.formats.compact(reply.body)))
-                            await connection.drained()
+            replies = serving.binding.service.stream(head, _Requests(self), Context(peer=connection.peer))
+            async with aclosing(replies):
+                async for reply in replies:
+                    if reply.body is not None:
+                        connection.send(connection.framed(serving.formats.compact(reply.body)))
+                        await connection.drained()
         except Failure as failure:
             serving.failed.add()
             message = serving.told(failure, None, connection)
@@ -95,4 +96,21 @@ class Conversation:
                 connection.reset()
                 return
             connection.send(message)
+        except Exception:
+            log.exception("bug in a conversation with %s", connection.peer)
+            connection.reset()
+            return
         connection.close()
+
+
+class _Requests:
+    """The caller's messages. No generator, for the route may leave while somebody still waits for the next one."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def __aiter__(self) -> "_Requests":
+        return self
+
+    async def __anext__(self) -> Message:
+        return await self._conversation.next()

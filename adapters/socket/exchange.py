@@ -1,6 +1,7 @@
 """Exchange: an inbound connection whose messages are one-way, or have one reply each."""
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from gateway.message import Context, Message
 from gateway.net.framing import FramingError
 from gateway.pattern import Count
 from gateway.status import Code, Failure
+
+log = logging.getLogger("gateway.socket")
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +106,9 @@ class Exchange:
             serving.failed.add()
             reply = serving.told(failure, key, connection)
             close = serving.closes
+        except Exception:
+            log.exception("bug in an exchange with %s", connection.peer)
+            close = True
         self._settle(turn, reply, close=close)
 
     def _settle(self, turn: _Turn, reply: bytes | None, *, close: bool) -> None:

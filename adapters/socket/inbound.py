@@ -132,12 +132,12 @@ class TcpInbound:
     def _make(self) -> Connection:
         serving = self._serving
         if serving is None:
-            return Connection(self._endpoint, Discarding())
+            return Connection(self._endpoint, Discarding(), inbound=True)
         if len(serving.connections) >= self._endpoint.max_connections:
             serving.refused.add()
-            return Connection(self._endpoint, Discarding())
+            return Connection(self._endpoint, Discarding(), inbound=True)
         unary = serving.binding.pattern.unary
-        return Connection(self._endpoint, Exchange(serving) if unary else Conversation(serving))
+        return Connection(self._endpoint, Exchange(serving) if unary else Conversation(serving), inbound=True)
 
 
 def check_stream(endpoint: TcpEndpoint, pattern: str) -> None:

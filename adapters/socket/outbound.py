@@ -175,7 +175,7 @@ class _Streams:
         if len(self._connections) >= self._endpoint.max_connections:
             raise Failure(Code.RESOURCE_EXHAUSTED, "too many streams are open", sent=False)
         session = _Stream(self._connections)
-        connection = Connection(self._endpoint, session)
+        connection = Connection(self._endpoint, session, inbound=False)
         try:
             await dial(self._endpoint, None, lambda: connection)
         except OSError:

@@ -29,7 +29,7 @@ class Channel:
     """
 
     def __init__(self, pool: "Pool") -> None:
-        self.connection = Connection(pool.endpoint, self, flush=True)
+        self.connection = Connection(pool.endpoint, self, inbound=False)
         self.used = False
         self._pool = pool
         self._correlation = pool.formats.correlation
@@ -291,7 +291,7 @@ class Pool:
     def _accept(self) -> Connection:
         if len(self.connections) >= self.endpoint.max_connections:
             self.refused.add()
-            return Connection(self.endpoint, Discarding())
+            return Connection(self.endpoint, Discarding(), inbound=False)
         return Channel(self).connection
 
     # -- what channels tell

@@ -302,6 +302,16 @@ async def test_a_peer_that_does_not_read() -> None:
         await until(lambda: not side._pool.connections)
 
 
+async def test_large_messages_both_ways_do_not_wait_for_each_other() -> None:
+    async def echo_slowly(talk: Line) -> None:
+        while received := await talk.reader.readline():
+            await talk.say(received)
+
+    async with listening(echo_slowly) as port, calling(target=f"127.0.0.1:{port}", connections=1) as (_, service):
+        bodies = [b'"%d' % number + b"x" * 50_000 + b'"' for number in range(64)]
+        assert await asyncio.gather(*(call(service, body, 10) for body in bodies)) == bodies
+
+
 async def test_until_close() -> None:
     async def answer(talk: Line) -> None:
         await talk.say((await talk.reader.read()).upper())
