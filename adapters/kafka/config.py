@@ -1,5 +1,6 @@
 """How Kafka is written in routes.yaml."""
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
@@ -13,7 +14,9 @@ from gateway.net.address import split_host_port
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
 
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic).
-Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+TOPIC_NAME = r"[a-zA-Z0-9._-]{1,249}"
+Topic = Annotated[str, Field(pattern=f"^{TOPIC_NAME}$")]
+TopicPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._*-]{1,249}$")]
 
 
 def _listed(value: object) -> object:
@@ -115,6 +118,19 @@ class Source(port.Address):
     start: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where a group begins that has not come anywhere yet."
     )
+    replies: Literal["none", "one"] = Field(
+        default="none",
+        description="one: a record with the headers reply-to (a topic) and correlation-id gets the route's reply "
+        "there, with its correlation-id and in the partition that its header reply-partition names, before its offset "
+        "is committed; a failure as a reply with the header gateway-status and a problem+json body. Other records are "
+        "handled too, and their replies discarded.",
+    )
+    reply_topics: tuple[TopicPattern, ...] = Field(
+        default=(),
+        description="To which topics replies may go: names, in which * stands for any text. All where empty, so that "
+        "whoever may publish requests makes the gateway publish anywhere it may: give them where that is too much. "
+        "Never the topics consumed, their dead letters, or names that begin with __.",
+    )
     max_in_flight: int = Field(
         default=64,
         ge=1,
@@ -126,7 +142,8 @@ class Source(port.Address):
         default=5,
         ge=1,
         description="How often a record is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
-        "dead-lettered. Other failures are tried for ever or dead-lettered at once.",
+        "dead-lettered; one that asks for a reply, whatever may pass, before the failure is its reply. Other failures "
+        "are tried for ever or dead-lettered at once.",
     )
     dead_letters: Topic | Literal[""] = Field(
         default="", description="The topic for records that can't be handled; {topic}.dead-letters where empty."
@@ -149,7 +166,16 @@ class Source(port.Address):
                 raise ValueError(f"dead_letters would put what can't be handled back into {topic}")
         if self.max_backoff < self.backoff:
             raise ValueError("max_backoff is less than backoff")
+        if self.reply_topics and self.replies == "none":
+            raise ValueError("reply_topics goes with `replies: one`")
         return self
+
+    def may_reply_to(self, topic: str) -> bool:
+        """Whether a record may ask for its reply in this topic."""
+        own = {*self.topic, *(self.dead_letter_topic(consumed) for consumed in self.topic)}
+        if topic in own or topic.startswith("__"):
+            return False
+        return not self.reply_topics or any(fnmatchcase(topic, pattern) for pattern in self.reply_topics)
 
     def dead_letter_topic(self, topic: str) -> str:
         """Where records of this topic go that can't be handled."""
@@ -166,3 +192,28 @@ class Target(port.Address):
     partition: int | None = Field(
         default=None, ge=0, description="Publish to this partition alone, instead of the one that the key chooses."
     )
+    mode: Literal["accepted", "reply"] = Field(
+        default="accepted",
+        description="accepted: answer once the brokers have the record. reply: answer with the record that a consumer "
+        "publishes to reply_topic with the request's correlation-id, within the route's deadline.",
+    )
+    reply_topic: Topic | Literal[""] = Field(
+        default="",
+        description="The topic of the replies, named to the consumer in the header reply-to. It must be there, or the "
+        "brokers create it. Gateways may share it: each reads all replies and keeps its own.",
+    )
+    reply_partition: int | None = Field(
+        default=None,
+        ge=0,
+        description="Ask for replies in this partition alone, in the header reply-partition, and read no other.",
+    )
+
+    @model_validator(mode="after")
+    def _answered(self) -> Self:
+        if self.mode == "reply" and not self.reply_topic:
+            raise ValueError("mode reply needs a reply_topic")
+        if self.mode != "reply" and (self.reply_topic or self.reply_partition is not None):
+            raise ValueError("reply_topic and reply_partition go with `mode: reply`")
+        if self.reply_topic == self.topic:
+            raise ValueError("reply_topic is the topic of the requests")
+        return self

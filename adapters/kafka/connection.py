@@ -20,6 +20,7 @@ PROBE_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 1.0
 RECONNECT_SECONDS: Final = 0.2
 MAX_RECONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 5.0  # without an answer to any fetch, after which the brokers count as gone
 
 
 class Connection:

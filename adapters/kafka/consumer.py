@@ -5,41 +5,60 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, Connection, start
+from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, SILENCE_SECONDS, Connection, start
 from adapters.kafka.partition import Partition
 from adapters.kafka.producer import Producer
+from adapters.kafka.record import CORRELATION_ID, Reply, ReplyAddress, error_reply
+from adapters.kafka.status import refuses_topic
+from gateway.net.counters import Counter
 from gateway.net.redelivery import backoff, reasons
 from gateway.port import Binding
 from gateway.status import Code, Failure
 
 COMMIT_SECONDS: Final = 1.0
 COMMIT_PATIENCE_SECONDS: Final = 5.0
-SILENCE_SECONDS: Final = 5.0  # without an answer to any fetch, after which the brokers count as gone
 CLOSE_SECONDS: Final = 5.0
 NEVER_MILLISECONDS: Final = 2**31 - 1
 
 log = logging.getLogger("gateway.kafka")
 
 
+class Counts(msgspec.Struct, frozen=True):
+    """undeliverable_replies: those whose topic is not there or refuses them. discarded_replies: nobody asked."""
+
+    dead_letters: Counter
+    undeliverable_replies: Counter
+    discarded_replies: Counter
+
+
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Consumes the topics of one source and calls its binding's service.
 
     binding: may be replaced at any time by one with the same address.
+    producer: of dead letters and replies.
     """
 
     def __init__(
-        self, connection: Connection, endpoint: Endpoint, group: str, binding: Binding, dead_letters: Producer
+        self,
+        connection: Connection,
+        endpoint: Endpoint,
+        group: str,
+        binding: Binding,
+        producer: Producer,
+        counts: Counts,
     ) -> None:
         self.binding = binding
         self.source: Source = binding.address
         self._connection = connection
         self._endpoint = endpoint
         self._group = group
-        self._dead_letters = dead_letters
+        self._producer = producer
+        self._counts = counts
         self._client: AIOKafkaConsumer | None = None
         self._partitions: dict[TopicPartition, Partition] = {}
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +109,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 lambda: self.binding,
                 self._endpoint.max_message_bytes,
                 self._bury,
+                self._answer,
+                self._counts.discarded_replies,
                 self._wake.set,
                 self._break,
             )
@@ -223,15 +244,39 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         value = b"" if record.value is None and record.key is None else record.value
         try:
             try:
-                await self._dead_letters.publish(topic, value, record.key, headers + reason)
+                await self._producer.publish(topic, value, record.key, headers + reason)
             except Failure as trouble:
                 if trouble.code is not Code.INVALID_ARGUMENT:
                     raise
                 # With the reason it is larger than the brokers take; as it came, it was not.
-                await self._dead_letters.publish(topic, value, record.key, headers)
+                await self._producer.publish(topic, value, record.key, headers)
         except Failure as trouble:
             self._unburied = f"{where} can't be put into {topic}: {trouble}"
             log.warning("kafka group %s: %s", self._group, self._unburied)
             raise
         self._unburied = ""
+        self._counts.dead_letters.add()
         log.warning("kafka group %s: %s put into %s: %s", self._group, where, topic, failure)
+
+    async def _answer(self, address: ReplyAddress, reply: Reply) -> None:
+        limit = self._endpoint.max_message_bytes
+        if len(reply.body) > limit:
+            reply = error_reply(Failure(Code.INTERNAL, f"the reply is larger than the limit of {limit} bytes"))
+        try:
+            try:
+                await self._publish_reply(address, reply)
+            except Failure as trouble:
+                if trouble.code is not Code.INVALID_ARGUMENT:
+                    raise
+                told = Failure(Code.INTERNAL, f"the reply can't be sent: {trouble.message}")
+                await self._publish_reply(address, error_reply(told))
+        except Failure as trouble:
+            # Whoever asked chose the topic: what is wrong with it must not hold up the others.
+            if not refuses_topic(trouble):
+                raise
+            self._counts.undeliverable_replies.add()
+            log.info("kafka group %s: a reply can't be put into %s: %s", self._group, address.topic, trouble)
+
+    async def _publish_reply(self, address: ReplyAddress, reply: Reply) -> None:
+        headers = [*reply.headers, (CORRELATION_ID, address.correlation_id)]
+        await self._producer.publish(address.topic, reply.body, None, headers, address.partition)

@@ -6,7 +6,7 @@ from typing import Final
 
 from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
-from adapters.kafka.consumer import Consumer
+from adapters.kafka.consumer import Consumer, Counts
 from adapters.kafka.producer import Producer
 from gateway.codecs.format import Unknown
 from gateway.net.network import Network
@@ -14,20 +14,24 @@ from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 
-PATTERNS: Final = frozenset({Pattern.ONE_WAY})
+PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 METADATA: Final[dict[str, Scalar]] = {"topic": STRING, "partition": INT32, "offset": INT64, "timestamp": TIMESTAMP}
 # The brokers have already taken a record that is to be dead-lettered: they are to judge its size.
 UNLIMITED: Final = 2**31 - 1
 
 
 class KafkaInbound:
-    """One consumer per route, and a producer for the dead letters of all."""
+    """One consumer per route, and a producer for the dead letters and replies of all.
+
+    Counters: as Counts has them.
+    """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._name = name
         self._endpoint = endpoint
         self._connection = Connection(endpoint, network)
-        self._dead_letters = Producer(self._connection, endpoint, UNLIMITED)
+        self._producer = Producer(self._connection, endpoint, UNLIMITED)
+        self._counts = Counts(*(network.counters.counter(name, event) for event in Counts.__struct_fields__))
         self._consumers: dict[Source, Consumer] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._started = False
@@ -38,15 +42,17 @@ class KafkaInbound:
     def contract(self, address: Source) -> Contract:
         topics = ", ".join(address.topic)
         group = self._group(address)
+        asks = address.replies == "one"
         letters = ", ".join(dict.fromkeys(address.dead_letter_topic(topic) for topic in address.topic))
         return Contract(
-            patterns=PATTERNS,
+            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
             format=self._endpoint.format,
             unknown=Unknown(self._endpoint.unknown_fields),
             metadata=METADATA,
             headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
             claim=f"consumer group {group} of topic {topics}",
-            describe=f"consumes topic {topics} as group {group} from {address.start}; dead letters go to {letters}",
+            describe=f"consumes topic {topics} as group {group} from {address.start}"
+            f"{', and replies' if asks else ''}; dead letters go to {letters}",
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -56,7 +62,7 @@ class KafkaInbound:
             consumer = self._consumers.pop(binding.address, None)
             if consumer is None:
                 group = self._group(binding.address)
-                consumer = Consumer(self._connection, self._endpoint, group, binding, self._dead_letters)
+                consumer = Consumer(self._connection, self._endpoint, group, binding, self._producer, self._counts)
                 if self._started:
                     consumer.start()
             consumer.binding = binding
@@ -69,7 +75,7 @@ class KafkaInbound:
 
     async def start(self) -> None:
         self._started = True
-        self._dead_letters.start()
+        self._producer.start()
         for consumer in self._consumers.values():
             consumer.start()
 
@@ -82,15 +88,15 @@ class KafkaInbound:
             task.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers.values()))
-        await self._dead_letters.stop()
+        await self._producer.stop()
 
     @property
     def unready(self) -> str:
         if not self._consumers:
             return ""
         whys = [consumer.unready for consumer in self._consumers.values()]
-        if self._dead_letters.unready:
-            whys.append(f"dead letters: {self._dead_letters.unready}")
+        if self._producer.unready:
+            whys.append(f"dead letters and replies: {self._producer.unready}")
         return "; ".join(why for why in whys if why)
 
     def _group(self, address: Source) -> str:

@@ -1,20 +1,38 @@
-"""Outbound: publishes to topics."""
+"""Outbound: publishes to topics, and asks over them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 from uuid import uuid4
 
+from aiokafka import ConsumerRecord
+
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
-from adapters.kafka.producer import Producer
+from adapters.kafka.producer import Confirmed, Producer
+from adapters.kafka.record import (
+    ASKING,
+    CORRELATION_ID,
+    MESSAGE_ID,
+    REPLY_PARTITION,
+    REPLY_TO,
+    TRACE,
+    WireHeaders,
+    header_of,
+    headers_of,
+    wire_headers,
+)
+from adapters.kafka.replies import Replies
+from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
+from gateway.net.error_reply import GATEWAY_STATUS, told_failure
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 from gateway.status import Code, Failure
 
-PATTERNS: Final = frozenset({Pattern.ONE_WAY})
+PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {
     "topic": STRING,
     "partition": INT32,
@@ -22,44 +40,66 @@ RECEIPT: Final[dict[str, Scalar]] = {
     "timestamp": TIMESTAMP,
     "id": STRING,
 }
-MESSAGE_ID: Final = "message-id"
-TRACE: Final = "traceparent"
+_TRACE_ALONE: Final = frozenset({TRACE})
 
 
 class KafkaOutbound:
-    """All routes of an endpoint publish through one producer."""
+    """All routes of an endpoint publish through one producer; those of one reply topic read it together.
+
+    Counter: late_replies (their callers had given up).
+    """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._endpoint = endpoint
+        self._late = network.counters.counter(name, "late_replies")
         self._connection = Connection(endpoint, network)
         self._producer = Producer(self._connection, endpoint, endpoint.max_message_bytes)
+        self._replies: dict[tuple[str, int | None], Replies] = {}
+        self._started = False
 
     async def load(self) -> None:
         await self._connection.load()
 
     def contract(self, address: Target) -> Contract:
+        asks = address.mode == "reply"
         where = f"partition {address.partition}" if address.partition is not None else f"key {address.key or 'none'}"
+        end = f"the reply in topic {address.reply_topic}" if asks else "once all in-sync replicas have it"
         return Contract(
-            patterns=PATTERNS,
+            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
             format=self._endpoint.format,
+            unknown=Unknown.DROP,
             sources={"key": address.key} if address.key else {},
-            receipt=RECEIPT,
+            receipt={} if asks else RECEIPT,
             headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
-            describe=f"publishes to topic {address.topic}, {where}, and answers once all in-sync replicas have it",
+            describe=f"publishes to topic {address.topic}, {where}, and answers {end}",
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
-        return Publish(address, self._producer)
+        if pattern is not Pattern.REQUEST_REPLY:
+            return Publish(address, self._producer)
+        key = (address.reply_topic, address.reply_partition)
+        replies = self._replies.get(key)
+        if replies is None:
+            replies = self._replies[key] = Replies(self._connection, self._endpoint, self._producer, *key, self._late)
+            if self._started:
+                replies.start()
+        return Request(address, self._producer, replies, contract.headers, self._endpoint.max_message_bytes)
 
     async def start(self) -> None:
+        self._started = True
         self._producer.start()
+        for replies in self._replies.values():
+            replies.start()
 
     async def stop(self) -> None:
+        self._started = False
+        await asyncio.gather(*(replies.stop() for replies in self._replies.values()))
         await self._producer.stop()
 
     @property
     def unready(self) -> str:
-        return self._producer.unready
+        whys = (self._producer.unready, *(replies.unready for replies in self._replies.values()))
+        return "; ".join(dict.fromkeys(why for why in whys if why))
 
 
 class Publish:
@@ -71,20 +111,7 @@ class Publish:
         self._producer = producer
 
     async def call(self, request: Message, context: Context) -> Message:
-        identity = ""
-        headers: list[tuple[str, bytes | None]] = []
-        for name, value in request.headers:
-            if name == TRACE:
-                continue
-            if name == MESSAGE_ID and not identity:
-                identity = value if isinstance(value, str) else value.decode(errors="replace")
-            headers.append((name, value if isinstance(value, bytes) else value.encode()))
-        if not identity:
-            identity = uuid4().hex
-            headers.append((MESSAGE_ID, identity.encode()))
-        if context.trace:
-            headers.append((TRACE, context.trace.encode()))
-        confirmed = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
+        confirmed, identity = await self._publish(request, context, wire_headers(request.headers, _TRACE_ALONE))
         return Message(
             None,
             params={
@@ -101,3 +128,50 @@ class Publish:
     ) -> AsyncGenerator[Message, None]:
         raise Failure(Code.UNIMPLEMENTED, "a topic takes one message at a time", sent=False)
         yield request
+
+    async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> tuple[Confirmed, str]:
+        """Where the brokers keep it, and its message id."""
+        identity = next((value for name, value in headers if name == MESSAGE_ID and value), b"").decode(
+            errors="replace"
+        )
+        if not identity:
+            identity = uuid4().hex
+            headers.append((MESSAGE_ID, identity.encode()))
+        if context.trace:
+            headers.append((TRACE, context.trace.encode()))
+        confirmed = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
+        return confirmed, identity
+
+
+class Request(Publish):
+    """The Service of one topic whose consumers reply to another."""
+
+    def __init__(
+        self, address: Target, producer: Producer, replies: Replies, wanted: frozenset[str], limit: int
+    ) -> None:
+        super().__init__(address, producer)
+        self._replies = replies
+        self._wanted = wanted
+        self._limit = limit
+        self._asking: WireHeaders = [(REPLY_TO, address.reply_topic.encode())]
+        if address.reply_partition is not None:
+            self._asking.append((REPLY_PARTITION, b"%d" % address.reply_partition))
+
+    async def call(self, request: Message, context: Context) -> Message:
+        correlation_id, reply = self._replies.expect()
+        headers = wire_headers(request.headers, _TRACE_ALONE | ASKING)
+        try:
+            await self._publish(request, context, [*headers, *self._asking, (CORRELATION_ID, correlation_id)])
+            return self._told(await reply)
+        finally:
+            self._replies.forget(correlation_id)
+
+    def _told(self, record: ConsumerRecord) -> Message:
+        body = record.value or b""
+        if len(body) > self._limit:
+            raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._limit} bytes")
+        status = (header_of(record, GATEWAY_STATUS) or b"").decode(errors="replace")
+        if status not in ("", Code.OK.name):
+            raise told_failure(status, body)
+        headers, _ = headers_of(record, self._wanted)
+        return Message(body, headers)

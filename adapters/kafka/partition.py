@@ -1,25 +1,29 @@
 """Partition: one assigned partition of a topic, from fetching to settling."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from adapters.kafka.config import Source
-from gateway.message import Context, Header, Message
+from adapters.kafka.record import Reply, ReplyAddress, asks, error_reply, headers_of, reply_address, reply_of
+from gateway.message import Context, Message
+from gateway.net.counters import Counter
 from gateway.net.lanes import Lanes, LowWaterMark
 from gateway.net.redelivery import Redelivery
+from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import Failure, invalid
 
 FETCH_MILLISECONDS: Final = 10_000
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _UNKEYED: Final = object()
 
 DeadLetter = Callable[[ConsumerRecord, Failure, int], Awaitable[None]]
 """(record, why, deliveries): returns once the brokers have the dead letter. Raises Failure."""
+
+Answer = Callable[[ReplyAddress, Reply], Awaitable[None]]
+"""Returns once the brokers have the reply, or never will. Raises Failure while they may."""
 
 
 class Partition:
@@ -29,6 +33,7 @@ class Partition:
     committed offset and the newest one taken, so that a crash repeats no more than those.
 
     binding: whose service is called; may be replaced at any time.
+    discarded: counts replies that no record asked for.
     pressing: called when a commit should not wait any longer.
     broken: called with what ended fetching.
     """
@@ -40,6 +45,8 @@ class Partition:
         binding: Callable[[], Binding],
         limit: int,
         dead_letter: DeadLetter,
+        answer: Answer,
+        discarded: Counter,
         pressing: Callable[[], None],
         broken: Callable[[Exception], None],
     ) -> None:
@@ -48,6 +55,8 @@ class Partition:
         self._binding = binding
         self._limit = limit
         self._dead_letter = dead_letter
+        self._answer = answer
+        self._discarded = discarded
         self._pressing = pressing
         self._broken = broken
         self._mark = LowWaterMark()
@@ -114,14 +123,46 @@ class Partition:
             self._broken(error if isinstance(error, Exception) else RuntimeError("fetching ended"))
 
     async def _serve(self, record: ConsumerRecord) -> None:
-        if await self._redelivery.settle(
-            lambda: self._deliver(record), lambda failure, deliveries: self._dead_letter(record, failure, deliveries)
-        ):
+        replies = self._binding().pattern is Pattern.REQUEST_REPLY
+        if await (self._reply(record) if replies and asks(record) else self._handle(record, replies)):
             self._settle(record)
 
-    async def _deliver(self, record: ConsumerRecord) -> None:
+    async def _handle(self, record: ConsumerRecord, replies: bool) -> bool:
+        """Whether it is settled. replies: the route answers, but nobody asked."""
+
+        async def deliver() -> None:
+            await self._deliver(record)
+            if replies:
+                self._discarded.add()
+
+        return await self._redelivery.settle(deliver, lambda why, tries: self._dead_letter(record, why, tries))
+
+    async def _reply(self, record: ConsumerRecord) -> bool:
+        """Whether it is settled, its reply with it."""
+        try:
+            address = reply_address(record)
+            if not self._source.may_reply_to(address.topic):
+                raise invalid("the header reply-to names a topic that takes no replies from here")
+        except Failure as failure:
+            why = failure
+            return await self._redelivery.persist(lambda: self._dead_letter(record, why, 0))
+        told = Reply(b"", [])
+
+        async def deliver() -> None:
+            nonlocal told
+            told = reply_of(await self._deliver(record))
+
+        async def give_up(failure: Failure, deliveries: int) -> None:
+            nonlocal told
+            told = error_reply(failure)
+
+        if not await self._redelivery.settle(deliver, give_up, awaited=True):
+            return False
+        return await self._redelivery.persist(lambda: self._answer(address, told))
+
+    async def _deliver(self, record: ConsumerRecord) -> Message:
         binding = self._binding()
-        headers, trace = _headers(record, binding.headers)
+        headers, trace = headers_of(record, binding.headers)
         value = record.value
         if value is not None and len(value) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
@@ -137,25 +178,9 @@ class Partition:
             record.key,
         )
         context = Context(peer=f"{record.topic}/{record.partition}/{record.offset}", trace=trace)
-        await binding.service.call(request, context)
+        return await binding.service.call(request, context)
 
     def _settle(self, record: ConsumerRecord) -> None:
         self._passed += self._mark.settle(record.offset)
         if 2 * self._passed >= self._source.max_in_flight:
             self._pressing()
-
-
-def _headers(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Header], str]:
-    """The headers that the route wants, and the trace context."""
-    found: list[Header] = []
-    trace = ""
-    for name, value in record.headers:
-        lower = name.lower()
-        if lower == "traceparent" and value is not None and _TRACEPARENT.fullmatch(value):
-            trace = value.decode("ascii")
-        elif lower in wanted and value is not None:
-            try:
-                found.append((lower, value.decode()))
-            except UnicodeDecodeError:
-                found.append((lower, value))
-    return found, trace

@@ -103,16 +103,10 @@ class Producer:
         partition: int | None = None,
     ) -> Confirmed:
         """Return once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is unknown."""
-        if self._renewed is not None:
-            await asyncio.wait((self._renewed,), timeout=RENEW_SECONDS)
-        client = self._client
-        if client is None or self._unready:
-            raise Failure(self._refusal.code, self._refusal.message, sent=False)
         if value is None and key is None:
             raise invalid("a message without a body needs a key")
-        partitions = client.client.cluster.partitions_for_topic(topic)
-        if partitions is None:
-            partitions = await self._find(client, topic)
+        client = await self._connected()
+        partitions = await self._partitions(client, topic)
         if partition is not None and partition not in partitions:
             raise Failure(Code.FAILED_PRECONDITION, f"the topic has no partition {partition}", sent=False)
         self._open += 1
@@ -134,11 +128,29 @@ class Producer:
         self._confirmed += 1
         return Confirmed(found.partition, found.offset, found.timestamp)
 
+    async def partitions(self, topic: str) -> set[int]:
+        """The partitions of a topic, which the brokers may create of themselves. Raises Failure."""
+        return await self._partitions(await self._connected(), topic)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._renewed is not None:
+            await asyncio.wait((self._renewed,), timeout=RENEW_SECONDS)
+        client = self._client
+        if client is None or self._unready:
+            raise Failure(self._refusal.code, self._refusal.message, sent=False)
+        return client
+
+    async def _partitions(self, client: AIOKafkaProducer, topic: str) -> set[int]:
+        known: set[int] | None = client.client.cluster.partitions_for_topic(topic)
+        return await self._find(client, topic) if known is None else known
+
     async def _find(self, client: AIOKafkaProducer, topic: str) -> set[int]:
         """The partitions of a topic not seen yet, waiting a little for one that the brokers create of themselves."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + TOPIC_SECONDS
-        if self._absent.get(topic, 0.0) > loop.time():
+        for absent in [absent for absent, until in self._absent.items() if until <= loop.time()]:
+            del self._absent[absent]
+        if topic in self._absent:
             raise failure(UnknownTopicOrPartitionError(), sent=False)
         cluster = client.client.cluster
         client.client.add_topic(topic)
@@ -148,11 +160,14 @@ class Producer:
             if partitions is not None:
                 return partitions
             if topic in cluster.unauthorized_topics:
-                raise failure(TopicAuthorizationFailedError(topic), sent=False)
+                error = TopicAuthorizationFailedError(topic)
+                raise failure(error, sent=False) from error
             if not answered:
                 raise unreachable()
             if loop.time() > deadline:
                 self._absent[topic] = loop.time() + TOPIC_SECONDS
+                # aiokafka would ask for it ever after, and whoever asks for a reply may name any topic.
+                client.client._topics.discard(topic)  # noqa: SLF001
                 raise failure(UnknownTopicOrPartitionError(), sent=False)
             await asyncio.sleep(0.1)
 

@@ -298,18 +298,18 @@ async def test_dead_letters_that_can_not_be_put_anywhere_hold_the_offset(kafka: 
     handler = Handler(fails(Code.INVALID_ARGUMENT, b"bad"))
     address = source(topic, group=f"{topic}-group")
     async with consuming(endpoint(kafka), address, handler) as side:
-        healthy = side._dead_letters.publish
+        healthy = side._producer.publish
 
         async def refuse(*_: object) -> None:
             raise Failure(Code.UNAVAILABLE, "no room")
 
-        side._dead_letters.publish = refuse  # type: ignore[assignment]
+        side._producer.publish = refuse  # type: ignore[assignment]
         produce(kafka, topic, [{"key": b"a", "value": b"bad"}, {"key": b"b", "value": b"good"}])
         await handler.wait(2)
         await until(lambda: "can't be put into" in side.unready, 5, lambda: side.unready)
         await asyncio.sleep(1.2)
         assert committed(kafka, f"{topic}-group", topic)[0] < 1
-        side._dead_letters.publish = healthy  # type: ignore[method-assign]
+        side._producer.publish = healthy  # type: ignore[method-assign]
         await until(lambda: not side.unready, 5, lambda: side.unready)
         await side.drain()
     assert committed(kafka, f"{topic}-group", topic) == {0: 2}

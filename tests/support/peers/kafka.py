@@ -1,6 +1,6 @@
 """Kafka through librdkafka, on a real broker; the variant is the broker's kind.
 
-A consumed record has no reply: what the gateway makes of a call that failed is a dead letter.
+A record that asks for no reply has none: what the gateway makes of a call that failed is a dead letter.
 """
 
 import asyncio
@@ -16,16 +16,18 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from gateway.pattern import Pattern
 from gateway.status import Code
+from support.answers import answers, refuses
 from support.kafka_brokers import KAFKA, running_broker
-from support.peers import Case, Place, Record, RefusedError, until
-from support.specimen import REFUSED_BYTES, Specimen
+from support.peers import PATIENCE_SECONDS, Case, Place, Record, RefusedError, Shape, names_out_of_stock, until
+from support.specimen import DETAIL, REFUSED_BYTES, Specimen, timestamp_of
 from support.specimen_json import Dialect, dumps, from_json, to_json
 
 VARIANTS: Final = {"apache": f"Apache Kafka {KAFKA}", "tansu": "Tansu"}
 LARGEST: Final = REFUSED_BYTES
-"""What the gateway publishes at most: a refused specimen, in base64, is larger."""
-SETTLE_SECONDS: Final = 0.3
+"""What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""
+_RECEIPT: Final[Mapping[str, Callable[[Any], Any]]] = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
 
 def _create(bootstrap: str, topics: Sequence[str]) -> None:
@@ -69,25 +71,27 @@ class _Reader:
 
 
 class Caller:
-    """A topic per case, and another for its dead letters."""
+    """A topic per case, another for its dead letters, and one that takes all replies."""
 
     typed = False
     dialect: Dialect | None = None
-    tells_detail = False
+    tells_detail = True
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self._bootstrap = running_broker(variant)
         self._dialect = dialect
         self._topics = {case.id: f"in-{uuid.uuid4().hex[:8]}-{case.id}" for case in cases}
         self._letters: dict[str, list[Any]] = {}
+        self._reply_topic = f"in-{uuid.uuid4().hex[:8]}-replies"
+        self._replies: dict[bytes, asyncio.Future[Any]] = {}
         self._producer = Producer({"bootstrap.servers": str(self._bootstrap), "linger.ms": 0, "log_level": 0})
         self._reader: _Reader | None = None
 
     async def __aenter__(self) -> Self:
         letters = [f"{topic}.dead-letters" for topic in self._topics.values()]
-        await asyncio.to_thread(_create, self._bootstrap, [*self._topics.values(), *letters])
+        await asyncio.to_thread(_create, self._bootstrap, [*self._topics.values(), *letters, self._reply_topic])
         self._letters = {topic: [] for topic in letters}
-        self._reader = _Reader(self._bootstrap, letters, lambda record: self._letters[record.topic()].append(record))
+        self._reader = _Reader(self._bootstrap, [*letters, self._reply_topic], self._take)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -101,19 +105,55 @@ class Caller:
             "idempotent": self._bootstrap.idempotent,
         }
         topic = self._topics[case.id]
-        return "records", endpoint, {"topic": topic, "group": topic, "session_timeout": "6s"}
+        replies = "one" if case.inbound is Pattern.REQUEST_REPLY else "none"
+        return "records", endpoint, {"topic": topic, "group": topic, "session_timeout": "6s", "replies": replies}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
-        """Returns once the record is taken; a dead letter that comes by then is the gateway's refusal."""
+        """Without a reply it returns once the record is published; a dead letter is the gateway's refusal."""
         (specimen,) = specimens
-        refused = specimen["id"] == "refused"
-        return await self._send(case, dumps(to_json(specimen, self._dialect)), refused=refused)
+        value = dumps(to_json(specimen, self._dialect))
+        if case.inbound is Pattern.REQUEST_REPLY:
+            return [self._read(case, json.loads(await self._ask(case, value)))]
+        return await self._send(case, value, refused=specimen["id"] == "refused")
 
     async def misspeak(self, case: Case) -> list[Any]:
-        return await self._send(case, b'{"id": "un', refused=True)
+        bad = b'{"id": "un'
+        if case.inbound is Pattern.REQUEST_REPLY:
+            return [await self._ask(case, bad)]
+        return await self._send(case, bad, refused=True)
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
+
+    def _take(self, record: Any) -> None:
+        if record.topic() == self._reply_topic:
+            self._replies[dict(record.headers())["correlation-id"]].set_result(record)
+        else:
+            self._letters[record.topic()].append(record)
+
+    def _read(self, case: Case, value: Any) -> Any:
+        match case.reply_shape:
+            case Shape.SPECIMEN:
+                return from_json(value, self._dialect)
+            case Shape.BATCH:
+                items = value["specimens"] if isinstance(value, dict) else value
+                return [from_json(item, self._dialect) for item in items]
+            case Shape.RECEIPT:
+                return {name: _RECEIPT.get(name, str)(value) for name, value in value.items()}
+
+    async def _ask(self, case: Case, value: bytes) -> bytes:
+        correlation_id = uuid.uuid4().bytes
+        waiting = self._replies[correlation_id] = asyncio.get_running_loop().create_future()
+        headers = {"reply-to": self._reply_topic.encode(), "correlation-id": correlation_id}
+        await self._publish(self._topics[case.id], value, headers)
+        record = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+        status = dict(record.headers()).get("gateway-status")
+        reply: bytes = record.value()
+        if status is None:
+            return reply
+        problem = json.loads(reply)
+        assert problem["code"] == status.decode()
+        raise RefusedError(status.decode(), problem["detail"], _detail(problem.get("details", ())))
 
     async def _send(self, case: Case, value: bytes, *, refused: bool) -> list[Any]:
         topic = self._topics[case.id]
@@ -124,10 +164,11 @@ class Caller:
             return []
         await until(lambda: len(letters) > known, lambda: f"{topic} has no dead letter")
         assert letters[-1].value() == value, "a dead letter is the record as it came"
-        code, _, text = dict(letters[-1].headers())["dead-letter-reason"].decode().partition(": ")
-        raise RefusedError(code, text)
+        headers = dict(letters[-1].headers())
+        code, _, text = headers["dead-letter-reason"].decode().partition(": ")
+        raise RefusedError(code, text, _detail(json.loads(headers.get("dead-letter-details", b"[]"))))
 
-    async def _publish(self, topic: str, value: bytes) -> None:
+    async def _publish(self, topic: str, value: bytes, headers: Mapping[str, bytes] | None = None) -> None:
         confirmed: Future[None] = Future()
 
         def on_delivery(error: Any, _: Any) -> None:
@@ -136,13 +177,20 @@ class Caller:
             else:
                 confirmed.set_exception(AssertionError(str(error)))
 
-        self._producer.produce(topic, value, on_delivery=on_delivery)
+        self._producer.produce(topic, value, headers=dict(headers or {}), on_delivery=on_delivery)
         await asyncio.to_thread(self._producer.flush, 10)
         confirmed.result(0)
 
 
+def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    for entry in details:
+        if names_out_of_stock(entry["type"]):
+            return {"sku": entry["sku"], "available": int(entry["available"])}
+    return None
+
+
 class Backend:
-    """One topic for all cases."""
+    """A topic for what is accepted, one for what is asked, and one for the answers, each for all cases."""
 
     typed = False
     dialect: Dialect | None = None
@@ -153,12 +201,14 @@ class Backend:
         self._bootstrap = running_broker(variant)
         self._dialect = dialect
         self._topic = f"out-{uuid.uuid4().hex[:8]}"
+        self._asked, self._replies = f"{self._topic}-asked", f"{self._topic}-replies"
+        self._producer = Producer({"bootstrap.servers": str(self._bootstrap), "linger.ms": 0, "log_level": 0})
         self._receipts: list[Mapping[str, Any]] = []
         self._reader: _Reader | None = None
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(_create, self._bootstrap, [self._topic])
-        self._reader = _Reader(self._bootstrap, [self._topic], self._take)
+        await asyncio.to_thread(_create, self._bootstrap, [self._topic, self._asked, self._replies])
+        self._reader = _Reader(self._bootstrap, [self._topic, self._asked], self._take)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -170,13 +220,15 @@ class Backend:
             "protocol": "kafka",
             "bootstrap_servers": str(self._bootstrap),
             "idempotent": self._bootstrap.idempotent,
-            "max_message_bytes": LARGEST,
         }
-        return "broker", endpoint, {"topic": self._topic}
+        if case.outbound is Pattern.REQUEST_REPLY:
+            return "services", endpoint, {"topic": self._asked, "mode": "reply", "reply_topic": self._replies}
+        return "broker", {**endpoint, "max_message_bytes": LARGEST}, {"topic": self._topic}
 
     def refusal(self, case: Case) -> tuple[Code, bool]:
         """A broker knows no data: the message is larger than the gateway may publish."""
-        return Code.INVALID_ARGUMENT, False
+        asked = case.outbound is Pattern.REQUEST_REPLY
+        return (Code.FAILED_PRECONDITION if asked else Code.INVALID_ARGUMENT), asked
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return self._receipts[-len(self.record.calls) :] if self.record.calls else []
@@ -184,13 +236,29 @@ class Backend:
     def _take(self, message: Any) -> None:
         value = json.loads(message.value())
         batch = isinstance(value, list)
-        self._receipts.append(
-            {
-                "topic": message.topic(),
-                "partition": message.partition(),
-                "offset": message.offset(),
-                "timestamp": message.timestamp()[1] * 1_000_000,
-                "id": dict(message.headers())["message-id"].decode(),
-            }
-        )
-        self.record.add([from_json(one, self._dialect) for one in value] if batch else from_json(value, self._dialect))
+        found = [from_json(one, self._dialect) for one in value] if batch else from_json(value, self._dialect)
+        headers = dict(message.headers())
+        if message.topic() == self._asked:
+            self._answer(found, headers)
+        else:
+            self._receipts.append(
+                {
+                    "topic": message.topic(),
+                    "partition": message.partition(),
+                    "offset": message.offset(),
+                    "timestamp": message.timestamp()[1] * 1_000_000,
+                    "id": headers["message-id"].decode(),
+                }
+            )
+        self.record.add(found)
+
+    def _answer(self, value: Any, headers: Mapping[str, bytes]) -> None:
+        sent: dict[str, str | bytes | None] = {"correlation-id": headers["correlation-id"]}
+        if refuses([value]):
+            sent["gateway-status"] = b"FAILED_PRECONDITION"
+            reply = dumps({"detail": "the shelf is empty", "details": [{"type": "OutOfStock", **DETAIL}]})
+        else:
+            (found,) = answers(Pattern.REQUEST_REPLY, [value])
+            reply = dumps(to_json(found, self._dialect))
+        self._producer.produce(headers["reply-to"].decode(), reply, headers=sent)
+        self._producer.poll(0)
