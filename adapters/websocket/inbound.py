@@ -83,8 +83,6 @@ class WebSocketInbound:
         endpoint = self._endpoint
         wanted = tuple(binding.headers)
         one_way = binding.pattern is Pattern.ONE_WAY
-        endless = binding.pattern is Pattern.SUBSCRIBE
-        streams = not binding.pattern.unary
 
         async def handle(request: HttpRequest) -> HttpUpgrade:
             head = _Head(request, wanted)
@@ -93,7 +91,6 @@ class WebSocketInbound:
                 subprotocols=endpoint.subprotocols,
                 origins=endpoint.origins,
                 limits=endpoint.limits,
-                reads_while_draining=streams and not endless,
                 outlives=one_way,
                 leaving_cancels=not one_way,
             )
@@ -262,6 +259,7 @@ def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], 
         except Failure as failure:
             await _fail(socket, failure, text)
             return
+        socket.reads_while_draining = not subscribes
         pushing = push(socket, stream(request, more, head.context()))
         if many:
             await pushing

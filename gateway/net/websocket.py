@@ -98,6 +98,7 @@ class WebSocket:
         connection), or what this side blames it for; 0 and empty while it is open.
     blamed: the peer did not close: it broke the protocol or a limit, and was told close_code.
     draining: the server wants to stop: finish what is in flight. The connection is then closed with 1001.
+    reads_while_draining: to be set where iteration is to go on then: what is in flight can't end otherwise.
     on_leaving: called when the connection ends and it was not this side that closed it.
     """
 
@@ -117,7 +118,6 @@ class WebSocket:
         "_loop",
         "_pump_task",
         "_reader",
-        "_reads_while_draining",
         "_room",
         "_sending",
         "_timer",
@@ -129,17 +129,18 @@ class WebSocket:
         "close_reason",
         "draining",
         "on_leaving",
+        "reads_while_draining",
         "subprotocol",
     )
 
-    def __init__(self, engine: Any, limits: WebSocketLimits, subprotocol: str, *, reads_while_draining: bool) -> None:
+    def __init__(self, engine: Any, limits: WebSocketLimits, subprotocol: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = engine  # the engine keeps only weak references to its parser
         self._reader, self._writer = _parts(engine)
         self._transport: asyncio.Transport = self._writer.transport
         self._transport.set_write_buffer_limits(WRITE_BYTES)
         self._limits = limits
-        self._reads_while_draining = reads_while_draining
+        self.reads_while_draining = False
         self._buffer: list[str | bytes] = []  # a deque takes 600 bytes, empty
         self._buffered = 0
         self._arrival: asyncio.Future[None] | None = None
@@ -173,7 +174,7 @@ class WebSocket:
 
     async def __anext__(self) -> str | bytes:
         while not self._buffer:
-            if self.closed or (self.draining and not self._reads_while_draining):
+            if self.closed or (self.draining and not self.reads_while_draining):
                 raise StopAsyncIteration
             self._arrival = self._loop.create_future()
             try:
@@ -416,7 +417,6 @@ class HttpUpgrade(msgspec.Struct):
     origins: web origins (https://shop.example) whose pages may connect besides those of this host; "*" is any.
         Callers that are no browsers send no origin and are let in.
     headers: of the 101 response.
-    reads_while_draining: iteration goes on when the server drains: what is running can't end otherwise.
     outlives: `serve` is not cancelled when the connection breaks either: what has arrived is worth finishing.
     """
 
@@ -425,7 +425,6 @@ class HttpUpgrade(msgspec.Struct):
     origins: Sequence[str] = ()
     limits: WebSocketLimits = WebSocketLimits()
     headers: Sequence[tuple[str, str]] = ()
-    reads_while_draining: bool = False
     outlives: bool = False
     leaving_cancels: bool = False
 
@@ -456,7 +455,7 @@ class WebSocketServer:
         )
         response.headers.extend(upgrade.headers)
         await response.prepare(request)
-        socket = WebSocket(response, upgrade.limits, subprotocol, reads_while_draining=upgrade.reads_while_draining)
+        socket = WebSocket(response, upgrade.limits, subprotocol)
         if self._draining:
             socket.drain()
         task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
@@ -608,7 +607,7 @@ class WebSocketClient:
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error) from error
-        socket = WebSocket(engine, self._limits, engine.protocol or "", reads_while_draining=True)
+        socket = WebSocket(engine, self._limits, engine.protocol or "")
         self._open.add(socket)
         socket._pump_task.add_done_callback(lambda _: self._open.discard(socket))  # noqa: SLF001  its own file
         return socket

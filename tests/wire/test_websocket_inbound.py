@@ -465,6 +465,12 @@ async def test_drain_ends_subscriptions_and_lets_streams_finish() -> None:
             await asyncio.wait_for(draining, 5)
 
 
+async def test_drain_does_not_wait_for_a_request_that_has_not_come() -> None:
+    async with serving(counting, {**STREAM, "requests": "one"}) as served, connect(served.url) as client:
+        await asyncio.wait_for(served.inbound.drain(), 3)
+        assert await received(client) == ([], 1001)
+
+
 async def test_stop_never_makes_a_stream_look_whole() -> None:
     async def stream(request: Message, more: Calls, context: Context) -> AsyncGenerator[Message, None]:
         yield Message(b"1")
