@@ -57,7 +57,7 @@ class DelimitedLayout(BaseModel):
         description="Stands around a text that has the separator, a line's end or itself in it, doubled; empty: such "
         "a text is refused.",
     )
-    columns: tuple[Column, ...] = Field(min_length=1, max_length=COLUMNS, description="The columns, in order.")
+    columns: tuple[Column, ...] = Field(description="The columns, in order.")
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -69,6 +69,8 @@ class DelimitedLayout(BaseModel):
     def _problems(self) -> Iterator[str]:
         if self.separator == self.quote or self.separator in "\r\n":
             yield "separator is the quote, or ends a line"
+        if not 1 <= len(self.columns) <= COLUMNS:
+            yield f"columns are 1 to {COLUMNS}"
         seen: set[str] = set()
         for column in self.columns:
             if column.name in seen:

@@ -349,7 +349,7 @@ class BitsPart(_Part):
     type: Literal["bits"] = Field(description="Bytes divided into bits, which are fields of the record.")
     width: Literal[1, 2, 3, 4, 8] = Field(default=1, description="Bytes of the group.")
     endian: Endian | None = Field(default=None, description="Order of its bytes; the record's where absent.")
-    bits: tuple[Bit, ...] = Field(min_length=1, description="From the highest bit on.")
+    bits: tuple[Bit, ...] = Field(description="From the highest bit on.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -420,7 +420,7 @@ class GroupPart(_Named):
         description="How often: a number, the name of an earlier integer field (which is computed and no part of the "
         "message), or `rest`, to the record's end. Without it, the fields stand there once.",
     )
-    fields: tuple["Part", ...] = Field(min_length=1, description="The fields.")
+    fields: tuple["Part", ...] = Field(description="The fields.")
 
     @model_validator(mode="after")
     def _counted(self) -> Self:
@@ -492,7 +492,7 @@ class Layout(BaseModel):
     name: str = Field(default="Record", min_length=1, description="The record's name in messages and contracts.")
     charset: Charset = Field(default="ascii", description="Of texts that do not say theirs.")
     endian: Endian = Field(default="big", description="Byte order of numbers that do not say theirs.")
-    fields: tuple[Part, ...] = Field(min_length=1, description="The fields, in the order of the wire.")
+    fields: tuple[Part, ...] = Field(description="The fields, in the order of the wire.")
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -562,6 +562,8 @@ def _check_codes(name: str, codes: Mapping[str, str] | None) -> None:
 
 def _problems(layout: Layout, parts: Sequence[Part], where: str, depth: int, *, last: bool) -> Iterator[str]:
     """What is wrong between fields. last: nothing follows these parts."""
+    if not parts:
+        yield f"{where}fields: there are none"
     if depth > NESTING:
         yield f"{where}: groups are nested deeper than {NESTING}"
         return

@@ -401,7 +401,8 @@ def test_against_struct() -> None:
         ([{"type": "u9", "name": "a"}], "type: is missing or none of text, bytes"),
         ([{"name": "a"}], "type: is missing"),
         ([{"type": "u8", "name": "a b"}], "should match pattern"),
-        ([], "at least 1"),
+        ([], "fields: there are none"),
+        ([{"type": "group", "name": "g", "fields": []}], "g.fields: there are none"),
     ],
 )
 def test_layouts_that_mean_nothing(fields: list[dict[str, Any]], why: str) -> None:
