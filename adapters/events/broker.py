@@ -10,6 +10,7 @@ from adapters.events.config import Endpoint
 from adapters.events.status import unopened
 from adapters.events.store import Batch, Entry, Store, Wanted
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.net.counters import Counters
 from gateway.net.redelivery import backoff
 from gateway.status import Code, Failure
 
@@ -25,10 +26,14 @@ class Broker:
     """Events are there for those who ask for them once append() has synced them.
 
     endpoint: how much is kept, and for how long; may be replaced at any time.
+    dead_letters, given_up: counters of events that subscriptions could not handle, and of those that were no longer
+        kept when a subscription came to them.
     """
 
-    def __init__(self, name: str, store: Store, endpoint: Endpoint) -> None:
+    def __init__(self, name: str, store: Store, endpoint: Endpoint, counters: Counters) -> None:
         self.name = name
+        self.dead_letters = counters.counter(name, "dead_letters")
+        self.given_up = counters.counter(name, "events_given_up")
         self.endpoint = endpoint
         self._store = store
         self._held: dict[str, asyncio.Lock] = {}

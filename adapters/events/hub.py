@@ -29,7 +29,7 @@ class Hub:
             store = MemoryStore(endpoint.max_bytes)
         else:
             store = SqliteStore(network.path(endpoint.store), endpoint.max_bytes)
-        self.broker = Broker(name, store, endpoint)
+        self.broker = Broker(name, store, endpoint, network.counters)
         self._endpoint: Endpoint | None = None
         self._front: Front | None = None
         self._client: HttpClient | None = None

@@ -123,6 +123,8 @@ class Subscription:
         if self._scanned + 1 < broker.first:
             name = self._settings.subscription
             log.error("events %s: events %d to %d were given up", name, self._scanned + 1, broker.first - 1)
+            broker.given_up.add(broker.first - 1 - self._scanned)
+            self._scanned = broker.first - 1
         batch = await broker.read(self._scanned, self._wanted, room)
         for entry in batch.entries:
             self._mark.add(entry.position)
@@ -187,6 +189,7 @@ class Subscription:
             log.warning("events %s: %s", name, self._unburied)
             raise
         self._unburied = ""
+        self._broker.dead_letters.add()
         log.warning("events %s: %s put into %s: %s", name, where, topic, failure)
 
 

@@ -55,7 +55,7 @@ async def test_killed_while_events_come_and_go(tmp_path: Path) -> None:
         routes = _routes(places, hook)
         publishers = [asyncio.create_task(publish(client)) for _ in range(8)]
         for _ in range(kills):
-            least = random.randint(20, 120)
+            least = random.randint(20, 60)
             both = (accepted, hook.requests)
             async with running_gateway(tmp_path, routes) as gateway:
                 await asyncio.gather(*(_grown(found, len(found) + least) for found in both))

@@ -55,9 +55,9 @@ class Handler:
 class Sides:
     """Both sides of one endpoint."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, network: Network | None = None, **settings: Any) -> None:
         self.endpoint = Endpoint.model_validate({"store": "events.db", "forward_headers": ["x-tenant"], **settings})
-        network = Network(folder)
+        self.network = network = network or Network(folder)
         self.inbound = EventsInbound("events", self.endpoint, network)
         self.outbound = EventsOutbound("events", self.endpoint, network)
 
@@ -216,6 +216,7 @@ async def test_failures(tmp_path: Path) -> None:
         for body in (b"1", b"2", b"3", b"4"):
             await sides.publish("t", body, headers=[("message-id", "m" + body.decode())])
         await until(lambda: b"4" in tries and len(letters.requests) == 2)
+        assert ("events", "dead_letters", 2) in sides.network.counters
     assert tries == {b"1": 1, b"2": 3, b"3": 8, b"4": 1}, "its own dead letters did not come back"
     told = [(request.body, request.params["id"], dict(request.headers)) for request in letters.requests]
     assert told[0][:2] == (b"1", "m1")
@@ -251,6 +252,31 @@ async def test_settings_that_change_wait_for_their_predecessor(tmp_path: Path) -
         gate.set()
         await new.wait(1)
     assert (old.bodies, new.bodies) == ([b"1"], [b"2"])
+
+
+async def test_an_endpoint_that_changes_while_it_serves(tmp_path: Path) -> None:
+    """The new sides start before the old ones stop, as in a reload; nothing is refused, nothing handled twice."""
+    old, new = Handler(), Handler()
+    address = {"topic": "t", "subscription": "s"}
+    async with serving(tmp_path, (address, old)) as former:
+        await former.publish("t", b"1")
+        await old.wait(1)
+        latter = Sides(tmp_path, former.network, retention="1h")
+        await latter.outbound.start()
+        await latter.publish("t", b"2")
+        latter.bind((address, new))
+        await latter.inbound.start()
+        await former.inbound.stop()
+        await former.outbound.stop()
+        try:
+            await latter.publish("t", b"3")
+            await until(lambda: len(old.requests) + len(new.requests) == 3)
+            assert latter.outbound._hub.broker.endpoint.retention == 3600
+        finally:
+            await latter.inbound.stop()
+            await latter.outbound.stop()
+    assert old.bodies + new.bodies == [b"1", b"2", b"3"]
+    assert b"3" in new.bodies
 
 
 async def _forget(broker: Broker) -> None:
