@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from adapters.thrift.wire import Envelope, MessageType, read_message, write_message
 from gateway.codecs.thrift import Protocol
@@ -98,8 +98,8 @@ class Channel(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  of create_connection()
-        self._transport = transport
+        # uvloop's transports are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
         self.usable = True
 
     def data_received(self, data: bytes) -> None:

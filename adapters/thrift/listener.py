@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from adapters.thrift.processor import Processor
 from adapters.thrift.wire import Envelope, MessageType, read_message, write_failure
@@ -127,11 +127,11 @@ class _Connection(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  of create_server()
-        self._transport = transport
+        # uvloop's transports are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
         if not self._listener.opened(self):
             self._ending = True
-            transport.abort()
+            self._transport.abort()
             return
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""

@@ -1,13 +1,12 @@
 """Thrift beside Apache's own implementation for Python: its clients call the gateway, the gateway calls its servers."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.plain import plain, shown
 from support.thrift_apache import EVERYTHING as IDL
-from support.thrift_apache import generated, remove_generated, to_apache
+from support.thrift_apache import generated, to_apache
 from support.thrift_apache_peers import ENCODINGS, TRANSPORTS, client, server
 from support.thrift_service import EVERYTHING, Caller, served
 
@@ -51,10 +50,9 @@ FULL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def modules() -> Iterator[dict[str, Any]]:
+def modules() -> dict[str, Any]:
     service, types, common = generated(IDL, "everything.Everythings", "everything.ttypes", "common.ttypes")
-    yield {"service": service, "": types, "common": common}
-    remove_generated()
+    return {"service": service, "": types, "common": common}
 
 
 def full(record: Any) -> Any:

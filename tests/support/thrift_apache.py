@@ -1,5 +1,6 @@
 """Apache's own Thrift for Python: code made by its compiler, and plain values as that code has them."""
 
+import atexit
 import importlib
 import shutil
 import subprocess
@@ -31,17 +32,11 @@ def generated(idl: Path, *names: str) -> list[ModuleType]:
         pytest.skip("Apache's Thrift compiler (Debian: thrift-compiler) is missing")
     if idl not in _made:
         folder = Path(tempfile.mkdtemp(prefix="thrift-"))
+        atexit.register(shutil.rmtree, folder)
         subprocess.run([compiler, "-r", "--gen", "py", "-out", str(folder), str(idl)], check=True, capture_output=True)
         sys.path.insert(0, str(folder))
         _made[idl] = folder
     return [importlib.import_module(name) for name in names]
-
-
-def remove_generated() -> None:
-    for folder in _made.values():
-        sys.path.remove(str(folder))
-        shutil.rmtree(folder)
-    _made.clear()
 
 
 def to_apache(type_: ThriftType, value: Any, modules: dict[str, ModuleType]) -> Any:

@@ -91,7 +91,7 @@ def _Server(*arguments: Any, **options: Any) -> Any:
             while True:
                 try:
                     accepted = self.serverTransport.accept()
-                except OSError:
+                except (OSError, AttributeError):  # it was closed
                     return
                 threading.Thread(target=self.handle, args=(accepted,), daemon=True).start()
 

@@ -1,7 +1,6 @@
 """Thrift's three protocols: what is written is read again, Apache's bytes are ours, and hostile bytes are refused."""
 
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.plain import plain, shown
-from support.thrift_apache import EVERYTHING, from_apache, generated, remove_generated, to_apache
+from support.thrift_apache import EVERYTHING, from_apache, generated, to_apache
 from support.thrift_apache_peers import protocol_factory
 from support.thrift_values import values
 
@@ -57,10 +56,9 @@ def bare(idl: str, tmp_path: Path) -> ThriftType:
 
 
 @pytest.fixture(scope="module")
-def apache() -> Iterator[dict[str, Any]]:
+def apache() -> dict[str, Any]:
     types, common = generated(EVERYTHING, "everything.ttypes", "common.ttypes")
-    yield {"": types, "common": common}
-    remove_generated()
+    return {"": types, "common": common}
 
 
 # -- what is written is read again

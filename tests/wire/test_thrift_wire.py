@@ -25,7 +25,7 @@ from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Code, Failure
 
 PROTOCOLS = list(Protocol)
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 TYPE = ThriftSchema.load(EVERYTHING).operation("Everythings", "swap").wire.result.type
 ENCODERS = {protocol: ThriftFormat(protocol, None).encoder(TYPE.type) for protocol in PROTOCOLS}
 LIMIT = 100_000
