@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewPartitions
 from pydantic import ValidationError
-from support.kafka_brokers import Bootstrap
+from support.kafka_brokers import PLAIN_USERS, Bootstrap, apache_kafka
 from support.kafka_gateway import Handler, endpoint, source, until
 from support.kafka_peer import Record, committed, create_topic, produce, read
 
@@ -286,6 +295,38 @@ async def test_replies_from_before_are_not_read_and_large_ones_refused(kafka: Bo
     assert told.value.code is Code.INTERNAL
 
 
+async def test_a_partition_that_the_reply_topic_gains(
+    kafka: Bootstrap, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it got before it was known counts, too."""
+    monkeypatch.setattr("adapters.kafka.replies.METADATA_MILLISECONDS", 200)
+    create_topic(kafka, f"{topic}.replies")
+    with answering(kafka, topic, lambda body, _: None) as service:
+        async with requesting(endpoint(kafka), topic) as ask:
+            waiting = [asyncio.create_task(ask.call(Message(b"%d" % n), Context())) for n in range(2)]
+            await until(lambda: len(service.requests) == 2)
+            admin = AdminClient({"bootstrap.servers": str(kafka)})
+            for created in admin.create_partitions([NewPartitions(f"{topic}.replies", 2)]).values():
+                await asyncio.to_thread(created.result, 10)
+            for partition, headers in ((b"1", service.requests[0]), (b"0", service.requests[1])):
+                await asyncio.to_thread(service.reply, {**headers, "reply-partition": partition}, partition, {})
+            async with asyncio.timeout(15):
+                assert {(await call).body for call in waiting} == {b"0", b"1"}
+
+
+async def test_a_reply_while_the_broker_was_away(topic: str) -> None:
+    """The gateway goes on reading where it was, so nothing that the brokers have is missed."""
+    with apache_kafka() as broker, answering(broker.bootstrap, topic, lambda body, _: None) as service:
+        async with requesting(endpoint(broker.bootstrap), topic) as ask:
+            waiting = asyncio.create_task(ask.call(Message(b"1"), Context()))
+            await until(lambda: len(service.requests) == 1)
+            broker.kill()
+            await asyncio.to_thread(broker.start)
+            await asyncio.to_thread(service.reply, service.requests[0], b"late but in time", {})
+            async with asyncio.timeout(30):
+                assert (await waiting).body == b"late but in time"
+
+
 async def test_stopping_fails_what_waits(kafka: Bootstrap, topic: str) -> None:
     with answering(kafka, topic, lambda body, _: None) as service:
         async with requesting(endpoint(kafka), topic) as ask:
@@ -425,6 +466,36 @@ async def test_undeliverable_replies_hold_up_nobody(kafka: Bootstrap, topic: str
         (found,) = await replies(kafka, topic, 1)
         await until_committed(kafka, topic, 3)
     assert (found.value, found.headers["correlation-id"]) == (b"re:3", b"three")
+    assert counter(network, "undeliverable_replies") == 2
+
+
+async def test_topics_that_the_gateway_may_not_write_hold_up_nobody(topic: str) -> None:
+    network = Network(Path())
+    with apache_kafka() as broker:
+        allowed, refused, unseen = f"{topic}.replies", f"{topic}.secret", f"{topic}.unseen"
+        for name in (topic, allowed, refused, unseen):
+            create_topic(broker.bootstrap, name)
+        rules = [
+            AclBinding(kind, name, ResourcePatternType.LITERAL, "User:alice", "*", operation, AclPermissionType.ALLOW)
+            for kind, name, operation in (
+                (ResourceType.TOPIC, topic, AclOperation.READ),
+                (ResourceType.GROUP, topic, AclOperation.READ),
+                (ResourceType.TOPIC, allowed, AclOperation.WRITE),
+                (ResourceType.TOPIC, refused, AclOperation.DESCRIBE),
+            )
+        ]
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        for done in admin.create_acls(rules).values():
+            await asyncio.to_thread(done.result, 10)
+        asked = [{**request(topic, b"1"), "headers": [("reply-to", name), ("correlation-id", b"x")]}
+                 for name in (refused, unseen)]  # fmt: skip
+        produce(broker.bootstrap, topic, [*asked, request(topic, b"3")])
+        sasl = {"mechanism": "PLAIN", "username": "alice", "password": PLAIN_USERS["alice"]}
+        async with replying(endpoint(broker.sasl, sasl=sasl), topic, Echo(), network):
+            (found,) = await replies(broker.bootstrap, topic, 1)
+            await until_committed(broker.bootstrap, topic, 3)
+        assert read(broker.bootstrap, refused, 1, seconds=1) == []
+    assert found.value == b"re:3"
     assert counter(network, "undeliverable_replies") == 2
 
 
