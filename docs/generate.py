@@ -16,6 +16,7 @@ from gateway.routes_schema import routes_schema
 from gateway.rules import Const, Each, Format, From, Nested, When
 
 ROOT = Path(__file__).parents[1]
+_SHOWN = 4  # alternatives that fit in a table's cell
 
 
 def _type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -28,6 +29,8 @@ def _type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     for key in ("anyOf", "oneOf"):
         if key in schema:
             kinds = [_type(option, definitions) for option in schema[key] if option.get("type") != "null"]
+            if len([kind for kind in kinds if kind.startswith("{")]) > _SHOWN:
+                return "mapping, see below"
             return " \\| ".join(dict.fromkeys(kinds))
     match schema.get("type"):
         case "array":
@@ -54,7 +57,7 @@ def _default(name: str, schema: dict[str, Any], required: list[str]) -> str:
         return ""
     if isinstance(default, float) and schema.get("type") == "string":
         return f"`{default:g}s`"
-    return f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`"
+    return f"`{default}`" if isinstance(default, str) and default.isprintable() else f"`{json.dumps(default)}`"
 
 
 def _options(model: type[BaseModel]) -> Iterator[str]:
@@ -62,6 +65,10 @@ def _options(model: type[BaseModel]) -> Iterator[str]:
     definitions = schema.get("$defs", {})
     if "$ref" in schema:  # a model that contains itself
         schema = definitions[schema["$ref"].rpartition("/")[2]]
+    yield from _table(schema, definitions)
+
+
+def _table(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})
     if not properties:
         yield "No options."
@@ -74,6 +81,43 @@ def _options(model: type[BaseModel]) -> Iterator[str]:
             f"| `{name}` | {_type(option, definitions)} "
             f"| {_default(name, option, schema.get('required', []))} | {text} |"
         )
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """The names of the definitions that a schema refers to itself, in order."""
+    match schema:
+        case {"$ref": str(reference)}:
+            yield reference.rpartition("/")[2]
+        case dict():
+            for value in schema.values():
+                yield from _references(value)
+        case list():
+            for value in schema:
+                yield from _references(value)
+
+
+def _nested(model: type[BaseModel], told: dict[str, str], protocol: str) -> Iterator[str]:
+    """The options of options. told: those that were told before, with the protocol under which they are."""
+    whole = model.model_json_schema(by_alias=True)
+    definitions = whole.get("$defs", {})
+    todo = [(whole, "")]
+    seen: set[str] = set()
+    while todo:
+        schema, path = todo.pop(0)
+        for option, inner in schema.get("properties", {}).items():
+            place = f"{path}{option}"
+            for name in dict.fromkeys(_references(inner)):
+                definition = definitions[name]
+                if name in seen or "properties" not in definition:
+                    continue
+                seen.add(name)
+                todo.append((definition, f"{place}."))
+                text = str(definition.get("description", "")).partition("\n")[0]
+                key = json.dumps([name, definition])
+                elsewhere = told.setdefault(key, protocol)
+                if elsewhere != protocol:
+                    continue
+                yield from (f"`{place}`" + (f": {text}" if text else ""), "", *_table(definition, definitions), "")
 
 
 def _example(adapter: Adapter) -> Iterator[str]:
@@ -122,10 +166,12 @@ def reference() -> str:
     for rule in (From, Const, Format, Each, Nested, When):
         title = "when" if rule is When else rule.__name__.lower()
         lines += [f"### {title}", "", str(rule.__doc__), "", *_options(rule), ""]
+    told: dict[str, str] = {}
     for protocol in registry.protocols():
         adapter = registry.adapter(protocol)
         lines += [f"## {protocol}", "", f"{adapter.summary.rstrip('.')}.", "", *_example(adapter), ""]
         lines += ["### Endpoint", "", *_options(adapter.endpoint), ""]
+        lines += _nested(adapter.endpoint, told, protocol)
         for title, side in (("from", adapter.inbound), ("to", adapter.outbound)):
             if side is not None:
                 patterns = ", ".join(sorted(pattern.label for pattern in side.patterns))

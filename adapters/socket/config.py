@@ -107,7 +107,8 @@ class TcpEndpoint(_SocketEndpoint):
     """Connections that come in (`listen`) or are made and kept up (`target`); messages may go either way on both."""
 
     framing: Framing = Field(
-        default=DelimiterFraming(), description="How messages are told apart; lines where nothing is said."
+        default=DelimiterFraming(kind="delimiter"),
+        description="How messages are told apart; lines where nothing is said.",
     )
     correlation: Literal["order"] | CorrelationField = Field(
         default="order",

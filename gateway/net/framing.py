@@ -134,7 +134,7 @@ class LengthFraming(_Declared):
 class DelimiterFraming(_Declared):
     """Each frame ends with a delimiter."""
 
-    kind: Literal["delimiter"] = Field(default="delimiter", description="Frames end with a delimiter.")
+    kind: Literal["delimiter"] = Field(description="Frames end with a delimiter.")
     delimiter: ByteText = Field(
         default="\n", min_length=1, max_length=64, description='The bytes that end a frame, such as "\\r\\n".'
     )
