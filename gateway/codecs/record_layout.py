@@ -37,6 +37,8 @@ Charset = Annotated[str, AfterValidator(_charset)]
 Endian = Literal["big", "little"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", description="The field's name.")]
 Width = Annotated[int, Field(ge=1, le=WIDTH)]
+
+
 def _code_texts(value: Any) -> Any:
     # YAML reads a bare 1 as a number.
     return {str(code): name for code, name in value.items()} if isinstance(value, Mapping) else value
