@@ -299,12 +299,12 @@ def keep_alive(sock: Any, seconds: float | None) -> None:
 
 
 class Discarding:
-    """The session of a connection that is refused: it is closed at once."""
+    """The session of a connection that is refused: nothing of it is left, however many come."""
 
     busy = False
 
     def opened(self, connection: Connection) -> None:
-        connection.close()
+        connection.reset()
 
     def frame(self, body: bytes) -> None:
         """Not looked at."""

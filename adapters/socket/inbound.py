@@ -41,6 +41,8 @@ class TcpInbound:
         self._dialler = Dialler(name, endpoint, self._make) if endpoint.target else None
 
     async def load(self) -> None:
+        if self._formats is not None:
+            return
         self._tls = tls_context(self._endpoint.tls, self._network, server=self._endpoint.listen is not None)
         self._formats = load_formats(self._endpoint, self._network)
 

@@ -66,6 +66,8 @@ class Channel:
 
     async def tell(self, data: bytes) -> None:
         """Send a message that has no reply; returns once the system has it."""
+        if not self.connection.open:
+            raise unreachable()
         self.used = True
         self.connection.send(data)
         await self.connection.drained()

@@ -53,7 +53,8 @@ class UdpInbound:
         )
 
     async def load(self) -> None:
-        self._formats = load_formats(self._endpoint, self._network)
+        if self._formats is None:
+            self._formats = load_formats(self._endpoint, self._network)
 
     def contract(self, address: UdpSource) -> Contract:
         endpoint, formats = self._endpoint, self._formats

@@ -38,7 +38,8 @@ class UdpOutbound:
         )
 
     async def load(self) -> None:
-        self._formats = load_formats(self.endpoint, self._network)
+        if self._formats is None:
+            self._formats = load_formats(self.endpoint, self._network)
 
     def contract(self, address: UdpTarget) -> Contract:
         formats = self._formats
