@@ -70,7 +70,9 @@ def _table(rows: Sequence[Row], sizes: Mapping[str, int]) -> str:
         for message in MESSAGES:
             micros = row.micros[message]
             cells.append(f"{median(micros):.0f} ({min(micros):.0f}–{max(micros):.0f})")
-            cells.append(f"{median(micros) / median(reference.micros[message]):.2f}")
+            # Round by round, so that a machine whose speed drifts counts for both alike.
+            ratios = [own / other for own, other in zip(micros, reference.micros[message], strict=True)]
+            cells.append(f"{median(ratios):.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} | {row.resident_bytes / 1e6:.0f} |")
     return "\n".join(lines) + "\n"
 
@@ -91,7 +93,8 @@ def _method(tables: Mapping[str, Sequence[Row]], rounds: int, connections: int) 
     cores = "core 0, load and upstreams to core 1" if pinned else "the machine's only core, as is all the rest"
     return f"""\
 - {rounds} rounds; each measures every variant once with either message, in an order that rotates from round to round.
-  Given are the median of the rounds, and the least and the greatest in brackets; ratios are those of the medians.
+  Given are the median of the rounds, and the least and the greatest in brackets; a ratio is
+  the median of the ratios within each round.
 - A round of one variant has {min(counts)} to {max(counts)} requests, after 200 that don't count, over {connections}
   keep-alive connections with one request under way on each. All status codes and a sample of the bodies are checked.
 - Each variant is one process, pinned to {cores}. Its upstream's cost does not count.
