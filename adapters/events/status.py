@@ -7,27 +7,10 @@ less. A refusal that an operator may mend (401, 403, 404) is worth some tries, a
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.net.http_status import HTTP_STATUS
 from gateway.status import Code, Failure
 
-TO_WIRE: Final[Mapping[Code, int]] = {
-    Code.OK: 200,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
+TO_WIRE: Final = HTTP_STATUS
 
 FROM_WIRE: Final[Mapping[int, Code]] = {
     400: Code.INVALID_ARGUMENT,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.net import http_status
 from gateway.status import Code
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
@@ -73,9 +74,4 @@ FROM_HTTP: Final[Mapping[int, Code]] = {
 
 def code_of_status(status: int) -> Code:
     """Total over HTTP statuses."""
-    known = FROM_HTTP.get(status)
-    if known is not None:
-        return known
-    if 400 <= status < 500:
-        return Code.INVALID_ARGUMENT
-    return Code.INTERNAL if status >= 500 else Code.UNKNOWN
+    return http_status.code_of_status(status, FROM_HTTP)

@@ -3,27 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.net.http_status import HTTP_STATUS, code_of_status
 from gateway.status import Code
 
-TO_WIRE: Final[Mapping[Code, int]] = {
-    Code.OK: 200,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
+TO_WIRE: Final = HTTP_STATUS
 
 FROM_WIRE: Final[Mapping[int, Code]] = {
     400: Code.INVALID_ARGUMENT,
@@ -53,9 +36,4 @@ FROM_WIRE: Final[Mapping[int, Code]] = {
 
 def code_of(status: int) -> Code:
     """Total over HTTP statuses."""
-    known = FROM_WIRE.get(status)
-    if known is not None:
-        return known
-    if 400 <= status < 500:
-        return Code.INVALID_ARGUMENT
-    return Code.INTERNAL if status >= 500 else Code.UNKNOWN
+    return code_of_status(status, FROM_WIRE)

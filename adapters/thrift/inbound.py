@@ -9,7 +9,6 @@ from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.listener import Listener
 from adapters.thrift.processor import Processor
-from adapters.thrift.status import HTTP_STATUS
 from adapters.thrift.tls import server_context
 from adapters.thrift.wire import CONTENT_TYPE, Envelope, MessageType, framed, read_message, write_failure
 from gateway.codecs.thrift import Protocol
@@ -18,6 +17,7 @@ from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
+from gateway.net.http_status import HTTP_STATUS
 from gateway.net.network import Network
 from gateway.net.problem_json import PROBLEM_JSON, details_json, problem_json
 from gateway.port import Binding, Contract, ContractError

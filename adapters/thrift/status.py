@@ -51,27 +51,6 @@ FROM_WIRE: Final[Mapping[ApplicationError, Code]] = {
     ApplicationError.UNSUPPORTED_CLIENT_TYPE: Code.UNIMPLEMENTED,
 }
 
-HTTP_STATUS: Final[Mapping[Code, int]] = {
-    Code.OK: 500,  # a failure without a cause is ours
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
-"""For oneway calls over HTTP, which have no reply but that of HTTP."""
-
 FROM_HTTP: Final[Mapping[int, Code]] = {
     401: Code.UNAUTHENTICATED,
     403: Code.PERMISSION_DENIED,
