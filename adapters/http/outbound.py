@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -17,7 +15,6 @@ from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
 from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
-from gateway.net.http_router import PathTemplate
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
@@ -97,7 +94,8 @@ class _HttpService:
         self._client = client
         self._method = wire.method
         self._bodyless = wire.binding.body is None if wire.binding else wire.method in BODYLESS
-        self._path = _PathWriter(target, wire.template)
+        self._target = target
+        self._template = wire.template
         self._address = self._call_address if wire.operation is not None else self._plain_address
         self._wanted = contract.headers
         self._max_bytes = max_bytes
@@ -173,7 +171,7 @@ class _HttpService:
 
     def _plain_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
         """(URL, body, headers of its own)"""
-        url = self._path.url(request.params)
+        url = self._target + self._template.fill(request.params)
         body: bytes = request.body or b""
         if self._bodyless:
             return (f"{url}?{body.decode()}" if body else url), b"", ()
@@ -182,8 +180,8 @@ class _HttpService:
     def _call_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
         call: HttpCall | None = request.body
         if call is None:  # the requests of a stream follow, and there are no parameters
-            return self._path.url({}), b"", ()
-        url = self._path.url(call.params)
+            return self._target + self._template.fill({}), b"", ()
+        url = self._target + self._template.fill(call.params)
         return (f"{url}?{call.query}" if call.query else url), call.body, call.headers.items()
 
     def _headers(self, request: Message, context: Context, content: str, accept: str) -> list[tuple[str, str]]:
@@ -206,24 +204,6 @@ class _HttpService:
         if media_type != JSON and not media_type.endswith("+json"):
             raise Failure(Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not JSON")
         return Message(answer.body, headers)
-
-
-class _PathWriter:
-    """Fills a path template; values are percent-encoded, a slash too unless the variable spans segments."""
-
-    def __init__(self, target: str, template: PathTemplate) -> None:
-        self._parts: list[str | tuple[str, str]] = []
-        rest = target + template.text
-        for name in template.names:
-            head, _, tail = rest.partition("{" + name)
-            sub, _, rest = tail.partition("}")
-            self._parts += [head, (name, "/" if "/" in sub or "**" in sub else "")]
-        self._parts.append(rest)
-
-    def url(self, params: Mapping[str, Any]) -> str:
-        return "".join(
-            part if isinstance(part, str) else quote(str(params[part[0]]), safe=part[1]) for part in self._parts
-        )
 
 
 def _remaining(context: Context) -> float | None:
