@@ -10,6 +10,7 @@ from yarl import URL
 from gateway import port
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
+from gateway.net.tls import ClientTls
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
@@ -41,18 +42,6 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Tls(_Section):
-    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
-    certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
-    key: str = Field(default="", description="PEM file of the client certificate's key.")
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        return self
-
-
 class Endpoint(port.Endpoint):
     # A url that is refused has a password in it, too.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -60,7 +49,7 @@ class Endpoint(port.Endpoint):
         description="amqp://user:password@host:port/virtual-host of the broker, or amqps:// for TLS, which verifies "
         "its certificate; never logged. The virtual host is / where there is none.",
     )
-    tls: Tls | None = Field(default=None, description="Certificates for amqps://, where the system's don't do.")
+    tls: ClientTls | None = Field(default=None, description="Certificates for amqps://, where the system's don't do.")
     connection_name: Short = Field(default="gateway", description="How the gateway names itself to the broker.")
     heartbeat: Duration = Field(
         default=10.0,

@@ -3,12 +3,13 @@
 from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gateway import port
 from gateway.codecs.format import Unknown
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
+from gateway.net.tls import Tls
 
 _RESERVED = ("grpc-", ":", "content-type", "te", "user-agent", "host", "connection", "transfer-encoding")
 
@@ -18,28 +19,6 @@ def _listed(value: object) -> object:
 
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
-
-
-class Tls(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    ca: str = Field(
-        default="",
-        description="PEM file of the authorities to trust. target: the system's where empty. listen: where given, "
-        "clients must show a certificate of one of them.",
-    )
-    certificate: str = Field(
-        default="", description="PEM file of the own certificate and its chain. Required with listen."
-    )
-    key: str = Field(default="", description="PEM file of the certificate's key.")
-    server_name: str = Field(
-        default="", description="target only: the name that the server's certificate must bear, if not the target's."
-    )
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        return self
 
 
 class Endpoint(port.Endpoint):

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-from adapters.grpc.config import Endpoint, Target, Tls
+from adapters.grpc.config import Endpoint, Target
 from adapters.grpc.contract import ProtoContract, read_file, read_files
 from adapters.grpc.details import Details
 from adapters.grpc.metadata import from_metadata, to_metadata
@@ -17,6 +17,7 @@ from adapters.grpc.streaming import write_message
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
+from gateway.net.tls import Tls
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.proto import ProtoError, ProtoSchema

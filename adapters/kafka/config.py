@@ -10,6 +10,7 @@ from gateway import port
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
+from gateway.net.tls import ClientTls
 
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
 
@@ -25,19 +26,6 @@ def _listed(value: object) -> object:
 
 def _servers(value: object) -> object:
     return tuple(server.strip() for server in value.split(",")) if isinstance(value, str) else value
-
-
-class Tls(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
-    certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
-    key: str = Field(default="", description="PEM file of the client certificate's key.")
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        return self
 
 
 class Sasl(BaseModel):
@@ -58,7 +46,9 @@ class Endpoint(port.Endpoint):
         description="host:port of one or several brokers, as a list or with commas; the others are found through them.",
     )
     client_id: str = Field(default="gateway", min_length=1, description="How the gateway names itself to the brokers.")
-    tls: Tls | None = Field(default=None, description="Speak TLS to the brokers, and verify them; `tls: {}` will do.")
+    tls: ClientTls | None = Field(
+        default=None, description="Speak TLS to the brokers, and verify them; `tls: {}` will do."
+    )
     sasl: Sasl | None = Field(default=None, description="Log in with user name and password.")
     idempotent: bool = Field(
         default=True,

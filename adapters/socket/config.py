@@ -10,6 +10,7 @@ from gateway.codecs.record_layout import Charset
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
 from gateway.net.framing import DelimiterFraming, Framing
+from gateway.net.tls import Tls
 
 
 def _address(text: str) -> str:
@@ -19,28 +20,6 @@ def _address(text: str) -> str:
 
 HostPort = Annotated[str, AfterValidator(_address)]
 _MODEL = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tls(BaseModel):
-    """TLS of a listener or of a connection that is dialled."""
-
-    model_config = _MODEL
-    certificate: str = Field(default="", description="PEM file of our certificate and its chain; a listener needs it.")
-    key: str = Field(default="", description="PEM file of that certificate's key.")
-    ca: str = Field(
-        default="",
-        description="PEM file of the authorities to trust. A listener with it demands certificates of its clients; "
-        "when dialling, the system's where empty.",
-    )
-    server_name: str = Field(
-        default="", description="The name that the dialled peer's certificate must have; target's host where empty."
-    )
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        return self
 
 
 class CorrelationField(BaseModel):

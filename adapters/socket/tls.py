@@ -2,8 +2,8 @@
 
 import ssl
 
-from adapters.socket.config import Tls
 from gateway.net.network import Network
+from gateway.net.tls import Tls
 from gateway.port import ContractError
 
 

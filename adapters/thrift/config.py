@@ -2,35 +2,14 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from yarl import URL
 
 from gateway import port
 from gateway.codecs.format import Unknown
 from gateway.net.address import split_host_port
 from gateway.net.http_router import PathTemplate
-
-
-class Tls(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    ca: str = Field(
-        default="",
-        description="PEM file of the authorities to trust. target: the system's where empty. listen: where given, "
-        "clients must show a certificate of one of them.",
-    )
-    certificate: str = Field(
-        default="", description="PEM file of the own certificate and its chain. Required with listen."
-    )
-    key: str = Field(default="", description="PEM file of the certificate's key.")
-    server_name: str = Field(
-        default="", description="target only: the name that the server's certificate must bear, if not the target's."
-    )
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        return self
+from gateway.net.tls import Tls
 
 
 class ThriftEndpoint(port.Endpoint):

@@ -2,8 +2,8 @@
 
 import ssl
 
-from adapters.thrift.config import Tls
 from gateway.net.network import Network
+from gateway.net.tls import Tls
 from gateway.port import ContractError
 
 

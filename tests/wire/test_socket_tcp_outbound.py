@@ -13,10 +13,10 @@ import pytest
 import uvloop
 from support.socket_gateway import Line, Route, calling, counted, line, listening, serving, until
 
-from adapters.socket.config import Tls
 from adapters.socket.tls import tls_context
 from gateway.message import Context, Message
 from gateway.net.network import Network
+from gateway.net.tls import Tls
 from gateway.port import ContractError, Service
 from gateway.status import Code, Failure
 
