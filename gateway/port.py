@@ -12,6 +12,7 @@ from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.schema.types import Record, Type
+from gateway.status import ContractError as ContractError
 
 
 class Service(Protocol):
@@ -34,16 +35,6 @@ class Service(Protocol):
         A pattern with one reply yields exactly one message.
         """
         ...
-
-
-class ContractError(Exception):
-    """The address can't be served. field: the part of the address or endpoint at fault, as a path of keys."""
-
-    def __init__(self, message: str, *, field: Sequence[str | int] = (), hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = tuple(field)
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""The one error model: gRPC's codes as the hub, one Failure type, and what a broker does with each code.
+"""The one error model: gRPC's codes as the hub, one Failure type, and what a broker does with each code;
+and ContractError for what is found before any call.
 
 Codes and numbers: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 """
@@ -102,3 +103,13 @@ class Failure(Exception):
 def invalid(message: str, path: str = "") -> Failure:
     """A request that can't be right however often it is tried."""
     return Failure(Code.INVALID_ARGUMENT, message, path=path, sent=False)
+
+
+class ContractError(Exception):
+    """The address can't be served. field: the part of the address or endpoint at fault, as a path of keys."""
+
+    def __init__(self, message: str, *, field: Sequence[str | int] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = tuple(field)
+        self.hint = hint

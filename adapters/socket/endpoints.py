@@ -10,11 +10,21 @@ from typing import Final
 from adapters.socket.config import TcpEndpoint
 from adapters.socket.connection import Connection
 from gateway.net.address import split_host_port
+from gateway.net.network import Network
+from gateway.net.tls import client_context, server_context
 
 CONNECT_SECONDS: Final = 5.0
 HANDSHAKE_SECONDS: Final = 10.0
 
 log = logging.getLogger("gateway.socket")
+
+
+def tls_context(endpoint: TcpEndpoint, network: Network) -> ssl.SSLContext | None:
+    """None for plain text. Raises ContractError where a file is not what it should be."""
+    if endpoint.tls is None:
+        return None
+    make = server_context if endpoint.listen is not None else client_context
+    return make(endpoint.tls, network.path)
 
 
 async def dial(endpoint: TcpEndpoint, tls: ssl.SSLContext | None, make: Callable[[], Connection]) -> Connection:

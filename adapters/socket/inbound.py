@@ -8,11 +8,10 @@ from typing import Final
 from adapters.socket.config import TcpEndpoint, TcpSource
 from adapters.socket.connection import Connection, Discarding
 from adapters.socket.conversation import Conversation
-from adapters.socket.endpoints import Dialler, listen
+from adapters.socket.endpoints import Dialler, listen, tls_context
 from adapters.socket.exchange import Exchange
 from adapters.socket.formats import Formats, failure_message, load_formats
 from adapters.socket.serving import Serving
-from adapters.socket.tls import tls_context
 from gateway.codecs.format import Unknown
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -43,7 +42,7 @@ class TcpInbound:
     async def load(self) -> None:
         if self._formats is not None:
             return
-        self._tls = tls_context(self._endpoint.tls, self._network, server=self._endpoint.listen is not None)
+        self._tls = tls_context(self._endpoint, self._network)
         self._formats = load_formats(self._endpoint, self._network)
 
     def contract(self, address: TcpSource) -> Contract:

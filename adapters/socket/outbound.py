@@ -7,12 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from adapters.socket.config import TcpEndpoint, TcpTarget
 from adapters.socket.connection import Connection, Connections
-from adapters.socket.endpoints import dial
+from adapters.socket.endpoints import dial, tls_context
 from adapters.socket.formats import Formats, load_formats
 from adapters.socket.inbound import PATTERNS, check_stream
 from adapters.socket.pool import Pool, unreachable
 from adapters.socket.status import failure_of
-from adapters.socket.tls import tls_context
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.framing import FramingError
@@ -39,7 +38,7 @@ class TcpOutbound:
     async def load(self) -> None:
         if self._pool is not None:
             return
-        self._tls = tls_context(self._endpoint.tls, self._network, server=self._endpoint.listen is not None)
+        self._tls = tls_context(self._endpoint, self._network)
         self._formats = load_formats(self._endpoint, self._network)
         self._pool = Pool(self._name, self._endpoint, self._formats, self._network.counters)
 

@@ -9,7 +9,6 @@ from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.listener import Listener
 from adapters.thrift.processor import Processor
-from adapters.thrift.tls import server_context
 from adapters.thrift.wire import CONTENT_TYPE, Envelope, MessageType, framed, read_message, write_failure
 from gateway.codecs.thrift import Protocol
 from gateway.message import Context
@@ -20,6 +19,7 @@ from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.http_status import HTTP_STATUS
 from gateway.net.network import Network
 from gateway.net.problem_json import PROBLEM_JSON, details_json, problem_json
+from gateway.net.tls import server_context
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Failure
@@ -57,7 +57,7 @@ class ThriftInbound:
                     processor=self._processor,
                     reader=_reader(endpoint, self._protocol),
                     frame=framed if endpoint.transport == "framed" else bytes,
-                    tls=server_context(endpoint.tls, self._network),
+                    tls=None if endpoint.tls is None else server_context(endpoint.tls, self._network.path),
                     max_connections=endpoint.max_connections or MAX_CONNECTIONS,
                     ordered=endpoint.ordered,
                     idle_seconds=endpoint.idle_seconds,

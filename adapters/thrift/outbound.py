@@ -12,7 +12,6 @@ from adapters.thrift.channel import Channel, Pool
 from adapters.thrift.config import ThriftEndpoint, ThriftTarget
 from adapters.thrift.contract import Throw, contract_of, function_of, load
 from adapters.thrift.status import FROM_HTTP
-from adapters.thrift.tls import client_context
 from adapters.thrift.wire import (
     CONTENT_TYPE,
     SEPARATOR,
@@ -31,6 +30,7 @@ from gateway.net.framing import FrameReader, LengthFraming
 from gateway.net.http_client import HttpAnswer, HttpClient
 from gateway.net.network import Network
 from gateway.net.problem_json import PROBLEM_JSON, failure_of
+from gateway.net.tls import client_context
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.thrift import ThriftSchema
@@ -98,7 +98,7 @@ class _Tcp:
             port,
             lambda: Channel(protocol, reader(), frame, strict=endpoint.strict),
             size=endpoint.max_connections or CONNECTIONS,
-            tls=client_context(endpoint.tls, network),
+            tls=None if endpoint.tls is None else client_context(endpoint.tls, network.path),
             server_name=endpoint.tls.server_name if endpoint.tls is not None else "",
         )
 

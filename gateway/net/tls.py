@@ -1,8 +1,13 @@
-"""TLS as routes.yaml writes it, for all protocols."""
+"""TLS as routes.yaml writes it, for all protocols, and the contexts that are made of it."""
 
+import ssl
+from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gateway.status import ContractError
 
 
 class ClientTls(BaseModel):
@@ -35,3 +40,35 @@ class Tls(ClientTls):
     server_name: str = Field(
         default="", description="The name that a target's certificate must bear; the target's host where empty."
     )
+
+
+def client_context(tls: ClientTls, path: Callable[[str], Path]) -> ssl.SSLContext:
+    """For connections that the gateway makes: verifies the peer's certificate and name.
+
+    path: where a file named in routes.yaml is; Network.path. Raises ContractError where a file is not as it should be.
+    """
+    return _context(ssl.Purpose.SERVER_AUTH, tls, path)
+
+
+def server_context(tls: Tls, path: Callable[[str], Path]) -> ssl.SSLContext:
+    """For connections that the gateway accepts; with `ca` it demands certificates of the clients. As client_context."""
+    context = _context(ssl.Purpose.CLIENT_AUTH, tls, path)
+    if tls.ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _context(purpose: ssl.Purpose, tls: ClientTls, path: Callable[[str], Path]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(purpose, cafile=str(path(tls.ca)) if tls.ca else None)
+    except (OSError, ValueError) as error:
+        raise ContractError(f"can't read authorities from {tls.ca}: {error}", field=("tls", "ca")) from None
+    if tls.certificate:
+        try:
+            # A key with a passphrase is refused instead of asked for on the terminal.
+            context.load_cert_chain(str(path(tls.certificate)), str(path(tls.key)), password="")
+        except (OSError, ValueError) as error:
+            raise ContractError(
+                f"can't read a certificate from {tls.certificate}: {error}", field=("tls", "certificate")
+            ) from None
+    return context

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -13,10 +12,8 @@ import pytest
 import uvloop
 from support.socket_gateway import Line, Route, calling, counted, line, listening, serving, until
 
-from adapters.socket.tls import tls_context
 from gateway.message import Context, Message
 from gateway.net.network import Network
-from gateway.net.tls import Tls
 from gateway.port import ContractError, Service
 from gateway.status import Code, Failure
 
@@ -549,9 +546,3 @@ async def test_both_sides_together() -> None:
         ):
             bodies = [b'{"n":%d}' % number for number in range(200)]
             assert await asyncio.gather(*(call(service, body) for body in bodies)) == bodies
-
-
-def test_no_verification_is_ever_turned_off() -> None:
-    context = tls_context(Tls(), Network(Path()), server=False)
-    assert context is not None
-    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
