@@ -41,11 +41,6 @@ def unopened() -> Failure:
     return Failure(Code.UNAVAILABLE, "the event store is not open", retry_after=1.0, sent=False)
 
 
-def unwritten() -> Failure:
-    """The store failed while it wrote; the event may be stored."""
-    return Failure(Code.UNAVAILABLE, "the event store can't write", retry_after=1.0)
-
-
 def full() -> Failure:
     """There is no place for more events."""
     return Failure(Code.RESOURCE_EXHAUSTED, "the event store is full", retry_after=1.0, sent=False)
