@@ -2,19 +2,22 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
-from support import amqp_node
 from support.amqp_gateway import Handler, consuming, endpoint, name, publishing, source, target
 from support.amqp_peer import declare
+from support.node import Node
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure, invalid
 
+NODE = Node("amqp")
 
-@pytest.fixture(autouse=True, scope="module")
-def library() -> None:
-    amqp_node.installed()
+
+async def _run(url: str, command: str, **arguments: Any) -> Any:
+    """What amqplib made of one command of peer.mjs."""
+    return (await NODE.run("peer.mjs", url, command, arguments))[-1]
 
 
 async def test_amqplib_reads_what_is_published(rabbitmq: str) -> None:
@@ -23,7 +26,7 @@ async def test_amqplib_reads_what_is_published(rabbitmq: str) -> None:
     address = target(routing_key=queue, type="order.placed", expiration="60s")
     async with publishing(endpoint(rabbitmq), address) as (_, (publish,)):
         reply = await publish.call(Message(b'{"a": "\xc3\xbc"}', [("x-text", "ü"), ("x-bytes", b"\xff")]), Context())
-    got = await amqp_node.run(rabbitmq, "get", queue=queue)
+    got = await _run(rabbitmq, "get", queue=queue)
     properties = got["properties"]
     assert got["body"] == '{"a": "ü"}'
     assert properties["messageId"] == reply.params["id"]
@@ -50,9 +53,9 @@ async def test_what_amqplib_publishes_is_read_and_dead_lettered_as_it_came(rabbi
     options = {"headers": {**headers, "x-moment": moment}, "messageId": "n-1", "persistent": True, "priority": 2}
     config = endpoint(rabbitmq, forward_headers=list(options["headers"]))
     async with consuming(config, source(queue, declare=None), handler):
-        await amqp_node.run(rabbitmq, "publish", queue=queue, body="{}", options=options)
+        await _run(rabbitmq, "publish", queue=queue, body="{}", options=options)
         await handler.wait(1)
-        letter = await amqp_node.run(rabbitmq, "get", queue=f"{queue}.dead-letters")
+        letter = await _run(rabbitmq, "get", queue=f"{queue}.dead-letters")
     assert dict(handler.requests[0].headers) == {
         "x-double": "0.1",
         "x-large": str(2**40),
@@ -77,8 +80,8 @@ async def test_amqplib_asks_the_gateway(rabbitmq: str) -> None:
 
     async with consuming(endpoint(rabbitmq), source(queue, replies="one"), Handler(outcome)):
         fine, refused = await asyncio.gather(
-            amqp_node.run(rabbitmq, "ask", queue=queue, body="hello", options={}),
-            amqp_node.run(rabbitmq, "ask", queue=queue, body="refused", options={}),
+            _run(rabbitmq, "ask", queue=queue, body="hello", options={}),
+            _run(rabbitmq, "ask", queue=queue, body="refused", options={}),
         )
     assert (fine["body"], fine["properties"]["correlationId"]) == ("HELLO", "n-1")
     assert refused["properties"]["headers"] == {"gateway-status": "NOT_FOUND"}
@@ -90,9 +93,10 @@ async def test_the_gateway_asks_amqplib(rabbitmq: str) -> None:
     declare(rabbitmq, queue)
     config = endpoint(rabbitmq, forward_headers=["x-number"])
     async with (
-        amqp_node.serving(rabbitmq, queue),
+        NODE.running("peer.mjs", rabbitmq, "serve", {"queue": queue}) as worker,
         publishing(config, target(routing_key=queue, mode="reply")) as (_, (ask,)),
     ):
+        assert await worker.line() == "ready"
         reply = await asyncio.wait_for(ask.call(Message(b"hello"), Context()), 10)
         assert (reply.body, reply.headers) == (b"HELLO", [("x-number", "7.5")])
         with pytest.raises(Failure, match="no such order") as failed:

@@ -12,8 +12,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_bina
 from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks import Webhook
 from support.events_gateway import Places, receiving, serving
-from support.events_node import node_peer
 from support.gateway_process import free_port
+from support.node import Node
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -111,9 +111,10 @@ async def test_node(tmp_path: Path) -> None:
     """The Node SDK's events arrive in all modes, and it verifies and parses what is pushed to it."""
     places = Places()
     places.events = f"127.0.0.1:{free_port()}"
-    async with node_peer(f"http://{places.events}/events/from.node", SECRET) as node:
+    async with Node("events").running("peer.mjs", f"http://{places.events}/events/from.node", SECRET) as node:
+        url = (await node.line())["url"]
         webhooks = [
-            {"url": node.url, "topic": "from.*", "subscription": mode, "secret": SECRET, "mode": mode}
+            {"url": url, "topic": "from.*", "subscription": mode, "secret": SECRET, "mode": mode}
             for mode in ("structured", "binary")
         ]
         async with serving(tmp_path, places.endpoints(webhooks=webhooks, secret=SECRET), {"any": _route()}):

@@ -17,11 +17,6 @@ from gateway.status import Code, Failure
 AT = 1_769_866_200_123_456_789  # 2026-01-31T13:30:00.123456789Z
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _installed() -> None:
-    graphql_node.installed()
-
-
 # -- the gateway as the service
 
 
@@ -44,7 +39,7 @@ async def service() -> AsyncIterator[Service]:
 
 
 async def test_the_audit_finds_nothing(service: Service) -> None:
-    (result,) = await graphql_node.run("audit.mjs", service.url)
+    (result,) = await graphql_node.NODE.run("audit.mjs", service.url)
     assert result["failed"] == []
     assert result["total"] >= 61
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support import soap_node
+from support.node import Node
 from support.plain import plain, shown
 from support.soap_service import SCHEMAS, served
 
@@ -13,9 +13,12 @@ ORDER = {"order_id": "o-1", "status": "PLACED", "total_cents": 2**53 - 1, "place
 REQUEST = {"buyer": {"id": "b <1> & é"}, "items": [{"code": "A", "qty": 2}]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _installed() -> None:
-    soap_node.installed()
+NODE = Node("soap")
+
+
+async def _call(library: str, url: str, operation: str, arguments: Any, version: str = "1.1") -> Any:
+    """What the library made of one call: {"result": ...} or {"fault": ..., "message": ...}."""
+    return (await NODE.run("call.mjs", library, f"{url}?wsdl", operation, arguments, version))[-1]
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
@@ -26,7 +29,7 @@ async def test_a_call(library: str, version: str) -> None:
 
     async with served({"PlaceOrder": order}) as service:
         handler = service.handlers["PlaceOrder"]
-        answer = await soap_node.call(library, f"{service.url}?wsdl", "PlaceOrder", REQUEST, version)
+        answer = await _call(library, service.url, "PlaceOrder", REQUEST, version)
         assert "result" in answer, answer
         value, _, _ = handler.calls[0]
         assert shown(handler.contract.request, value) == REQUEST
@@ -48,7 +51,7 @@ async def test_a_declared_fault(library: str) -> None:
         )
 
     async with served({"PlaceOrder": out_of_stock}) as service:
-        answer = await soap_node.call(library, f"{service.url}?wsdl", "PlaceOrder", REQUEST)
+        answer = await _call(library, service.url, "PlaceOrder", REQUEST)
         fault = answer["fault"]
         # strong-soap takes the WSDL's last port, which speaks SOAP 1.2.
         soap12 = "Code" in fault
@@ -67,6 +70,6 @@ async def test_an_rpc_call(library: str) -> None:
     async with served({"Greet": greet}, **endpoint) as service:
         handler = service.handlers["Greet"]
         arguments = {"person": {"name": "Ann", "age": 7}, "times": 2}
-        answer = await soap_node.call(library, f"{service.url}?wsdl", "Greet", arguments)
+        answer = await _call(library, service.url, "Greet", arguments)
         assert "result" in answer, answer
         assert answer["result"]["greeting"] == "Ann 2"

@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from support import thrift_node
+from support.node import Node
 from support.plain import plain, shown
+from support.thrift_apache import compile_idl
 from support.thrift_apache_peers import ENCODINGS, TRANSPORTS
 from support.thrift_service import EVERYTHING, Caller, served
 
@@ -16,9 +17,16 @@ from gateway.status import Code, Detail, Failure
 PLACES = [{"encoding": encoding, "transport": transport} for encoding in ENCODINGS for transport in TRANSPORTS]
 
 
+NODE = Node("thrift")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def node() -> None:
-    thrift_node.installed()
+def _generated() -> None:
+    """The code that peer.js needs."""
+    NODE.install()
+    folder = NODE.folder / "gen"
+    folder.mkdir(exist_ok=True)
+    compile_idl("js:node,es6", EVERYTHING, folder)
 
 
 async def test_clients() -> None:
@@ -53,7 +61,8 @@ async def test_clients() -> None:
             )
             types.update(inbound.types)
             ports.append(inbound.port)
-        told = await thrift_node.call([{**place, "port": port} for place, port in zip(PLACES, ports, strict=True)])
+        places = [{**place, "port": port} for place, port in zip(PLACES, ports, strict=True)]
+        (told,) = await NODE.run("peer.js", "call", places)
     for place, order, one in zip(PLACES, orders, told, strict=True):
         assert one["swapped"], place
         assert one["big"] == "0020000000000001", place
@@ -64,7 +73,8 @@ async def test_clients() -> None:
 
 
 async def test_servers() -> None:
-    async with thrift_node.serving(PLACES) as ports:
+    async with NODE.running("peer.js", "serve", PLACES) as node:
+        ports = await node.line()
         for place, port in zip(PLACES, ports, strict=True):
             target = f"http://127.0.0.1:{port}/rpc" if place["transport"] == "http" else f"127.0.0.1:{port}"
             async with Caller(target=target, thrift=EVERYTHING, max_connections=1, **place) as caller:

@@ -7,17 +7,19 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from support import websocket_node
+from support.node import Node
 from support.websocket_ports import calling, serving
 
 from gateway.message import Context, Message
 from gateway.port import Service
 from gateway.status import Code, Failure
 
+NODE = Node("ws")
 
-@pytest.fixture(scope="module", autouse=True)
-def _installed() -> None:
-    websocket_node.installed()
+
+async def _call(url: str, **options: Any) -> Any:
+    """What ws as a client made of one connection. options: see client.mjs."""
+    return (await NODE.run("client.mjs", url, options))[-1]
 
 
 async def echo(request: Message, context: Context) -> Message:
@@ -42,7 +44,7 @@ async def three(
 async def test_request_and_reply(deflate: bool) -> None:
     long = json.dumps("ü" * 20_000, ensure_ascii=False)
     async with serving(echo, compression=True, subprotocols=["v2", "v1"]) as served:
-        outcome = await websocket_node.call(
+        outcome = await _call(
             served.url, messages=['"one"', long, '"bad"'], protocols=["v1"], deflate=deflate, replies=3
         )
     assert outcome["messages"][:2] == ['"one"', long]
@@ -53,20 +55,20 @@ async def test_request_and_reply(deflate: bool) -> None:
 
 async def test_stream_and_its_end() -> None:
     async with serving(three, {"mode": "stream", "requests": "one"}) as served:
-        outcome = await websocket_node.call(served.url, messages=["{}"], replies=None)
+        outcome = await _call(served.url, messages=["{}"], replies=None)
         assert (outcome["messages"], outcome["code"]) == (["0", "1", "2"], 1000)
-        outcome = await websocket_node.call(f"{served.url}?fail=1", messages=["{}"], replies=None)
+        outcome = await _call(f"{served.url}?fail=1", messages=["{}"], replies=None)
         assert (outcome["messages"][:3], outcome["code"], outcome["reason"]) == (["0", "1", "2"], 1013, "gone")
         assert json.loads(outcome["messages"][3])["error"]["code"] == "UNAVAILABLE"
 
 
 async def test_too_large_and_foreign() -> None:
     async with serving(echo, max_message_bytes=100) as served:
-        outcome = await websocket_node.call(served.url, messages=["x" * 101], replies=None)
+        outcome = await _call(served.url, messages=["x" * 101], replies=None)
         assert outcome["code"] == 1009
-        outcome = await websocket_node.call(served.url, headers={"Origin": "https://evil.example"})
+        outcome = await _call(served.url, headers={"Origin": "https://evil.example"})
         assert outcome["error"] == "403"
-        outcome = await websocket_node.call(served.url.replace("/ws", "/none"))
+        outcome = await _call(served.url.replace("/ws", "/none"))
         assert outcome["error"] == "404"
 
 
@@ -82,11 +84,12 @@ async def replies(service: Service, request: Message, more: AsyncIterator[Messag
 async def test_calls_to_an_upstream(compression: bool) -> None:
     body = json.dumps({"text": "ü" * 30_000}).encode()
     address = {"path": "/echo", "correlation": {"field": "id"}}
-    async with websocket_node.serving() as server:
-        async with calling(server.port, address, compression=compression) as service:
+    async with NODE.running("server.mjs") as server:
+        port = await server.line()
+        async with calling(port, address, compression=compression) as service:
             done = await asyncio.gather(*(service.call(Message(body), Context()) for _ in range(20)))
             assert [json.loads(reply.body)["text"] for reply in done] == ["ü" * 30_000] * 20
-        ended = await server.ended()
+        ended = await server.line()
         assert (ended["path"], ended["code"]) == ("/echo", 1001)
         assert ("permessage-deflate" in ended["extensions"]) == compression
 
@@ -97,19 +100,20 @@ async def test_streams_of_an_upstream() -> None:
             yield Message(b'{"n":%d}' % number)
 
     stream = {"mode": "stream"}
-    async with websocket_node.serving() as server:
-        async with calling(server.port, {**stream, "path": "/count"}) as service:
+    async with NODE.running("server.mjs") as server:
+        port = await server.line()
+        async with calling(port, {**stream, "path": "/count"}) as service:
             assert await replies(service, Message(b'{"n":5}')) == [{"n": number} for number in range(5)]
-            assert (await server.ended())["code"] == 1000
+            assert (await server.line())["code"] == 1000
         many = {**stream, "path": "/sum", "requests": "many", "replies": "one"}
-        async with calling(server.port, many) as service:
+        async with calling(port, many) as service:
             assert await replies(service, Message(None), more()) == [{"total": 6}]
-            assert (await server.ended())["code"] == 1000
-        async with calling(server.port, {**stream, "path": "/fail"}) as service:
+            assert (await server.line())["code"] == 1000
+        async with calling(port, {**stream, "path": "/fail"}) as service:
             with pytest.raises(Failure) as failure:
                 await replies(service, Message(b"{}"))
             assert (failure.value.code, failure.value.message) == (Code.NOT_FOUND, "no such order")
-        async with calling(server.port, {**stream, "path": "/cut", "requests": "none"}) as service:
+        async with calling(port, {**stream, "path": "/cut", "requests": "none"}) as service:
             with pytest.raises(Failure) as failure:
                 await replies(service, Message(None))
             assert failure.value.code is Code.UNAVAILABLE

@@ -24,16 +24,22 @@ ORDERS = ROOT / "schemas" / "orders.thrift"
 _made: dict[Path, Path] = {}
 
 
-def generated(idl: Path, *names: str) -> list[ModuleType]:
-    """Modules of what the compiler makes of the file; skips the test, naming what is missing."""
-    pytest.importorskip("thrift", reason="Apache's Thrift for Python (PyPI: thrift) is missing")
+def compile_idl(language: str, idl: Path, folder: Path) -> None:
+    """Apache's own code for the IDL; skips the test where its compiler is missing."""
     compiler = shutil.which("thrift")
     if compiler is None:
         pytest.skip("Apache's Thrift compiler (Debian: thrift-compiler) is missing")
+    command = [compiler, "-r", "--gen", language, "-out", str(folder), str(idl)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def generated(idl: Path, *names: str) -> list[ModuleType]:
+    """Modules of what the compiler makes of the file; skips the test, naming what is missing."""
+    pytest.importorskip("thrift", reason="Apache's Thrift for Python (PyPI: thrift) is missing")
     if idl not in _made:
         folder = Path(tempfile.mkdtemp(prefix="thrift-"))
         atexit.register(shutil.rmtree, folder)
-        subprocess.run([compiler, "-r", "--gen", "py", "-out", str(folder), str(idl)], check=True, capture_output=True)
+        compile_idl("py", idl, folder)
         sys.path.insert(0, str(folder))
         _made[idl] = folder
     return [importlib.import_module(name) for name in names]

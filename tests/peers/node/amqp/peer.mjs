@@ -1,4 +1,4 @@
-// node peer.mjs URL COMMAND ARGUMENTS(JSON): publish, get, ask or serve. Prints one line of JSON, or "ready" to serve.
+// node peer.mjs URL COMMAND ARGUMENTS(JSON): publish, get, ask or serve. Prints one line of JSON, "ready" first where it serves.
 import amqp from "amqplib";
 
 const [url, command, text] = process.argv.slice(2);
@@ -35,7 +35,7 @@ const commands = {
       channel.sendToQueue(replyTo, Buffer.from(reply), { correlationId, headers });
       channel.ack(message);
     });
-    console.log("ready");
+    console.log(JSON.stringify("ready"));
     await new Promise((resolve) => process.stdin.on("end", resolve).resume());
     return null;
   },
