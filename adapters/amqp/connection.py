@@ -14,7 +14,7 @@ from adapters.amqp.config import Endpoint
 from adapters.amqp.status import failure, unreachable
 from gateway.net.network import Network
 from gateway.net.redelivery import backoff
-from gateway.port import ContractError
+from gateway.net.tls import ClientTls, client_context
 from gateway.status import Failure
 
 CONNECT_SECONDS: Final = 10.0
@@ -67,23 +67,8 @@ class Connection:
 
     async def load(self) -> None:
         """Read the certificates. Raises ContractError where a file is not what it should be."""
-        if self._endpoint.address.scheme != "amqps":
-            return
-        tls = self._endpoint.tls
-        ca, certificate, key = (tls.ca, tls.certificate, tls.key) if tls else ("", "", "")
-        try:
-            context = ssl.create_default_context(cafile=str(self._network.path(ca)) if ca else None)
-        except (OSError, ssl.SSLError) as error:
-            raise ContractError(f"can't read authorities from {ca}: {error}", field=("tls", "ca")) from None
-        if certificate:
-            try:
-                # A key with a passphrase is refused instead of asked for on the terminal.
-                context.load_cert_chain(str(self._network.path(certificate)), str(self._network.path(key)), password="")
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise ContractError(
-                    f"can't read a certificate from {certificate}: {error}", field=("tls", "certificate")
-                ) from None
-        self._tls = context
+        if self._endpoint.address.scheme == "amqps":
+            self._tls = client_context(self._endpoint.tls or ClientTls(), self._network.path)
 
     def start(self) -> None:
         """Connect in the background."""

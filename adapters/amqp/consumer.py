@@ -16,7 +16,7 @@ from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded
 from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, Reply, delivery_of, error_reply
 from adapters.amqp.publisher import Publisher
-from adapters.amqp.wire import Properties, WireError, dead_letter, write
+from gateway.codecs.amqp_properties import Properties, WireError, dead_letter, write
 from gateway.message import Context, Message
 from gateway.net.counters import Counter
 from gateway.net.redelivery import Redelivery, reasons

@@ -8,7 +8,8 @@ import msgspec
 from aiormq.abc import DeliveredMessage
 
 from adapters.amqp.status import TO_WIRE
-from adapters.amqp.wire import ContentProperties, Properties, WireError, header_text, read
+from adapters.amqp.wire import ContentProperties
+from gateway.codecs.amqp_properties import Properties, WireError, header_text, read
 from gateway.message import Header
 from gateway.net.error_reply import GATEWAY_STATUS, error_body
 from gateway.net.problem_json import PROBLEM_JSON

@@ -15,7 +15,7 @@ from adapters.amqp.consumer import PERSISTENT
 from adapters.amqp.delivery import CORRELATION_ID, DIRECT_REPLY_TO, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
-from adapters.amqp.wire import WireError, write
+from gateway.codecs.amqp_properties import WireError, write
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Header, Message
 from gateway.net.counters import Counter

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
-from gateway.port import ContractError
+from gateway.net.tls import client_context
 
 REQUEST_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 5.0
@@ -33,23 +33,8 @@ class Connection:
 
     async def load(self) -> None:
         """Read the certificates. Raises ContractError where a file is not what it should be."""
-        tls = self._endpoint.tls
-        if tls is None:
-            return
-        try:
-            context = ssl.create_default_context(cafile=str(self._network.path(tls.ca)) if tls.ca else None)
-        except (OSError, ssl.SSLError) as error:
-            raise ContractError(f"can't read authorities from {tls.ca}: {error}", field=("tls", "ca")) from None
-        if tls.certificate:
-            certificate, key = (str(self._network.path(name)) for name in (tls.certificate, tls.key))
-            try:
-                # A key with a passphrase is refused instead of asked for on the terminal.
-                context.load_cert_chain(certificate, key, password="")
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise ContractError(
-                    f"can't read a certificate from {tls.certificate}: {error}", field=("tls", "certificate")
-                ) from None
-        self._tls = context
+        if self._endpoint.tls is not None:
+            self._tls = client_context(self._endpoint.tls, self._network.path)
 
     @property
     def options(self) -> Mapping[str, Any]:

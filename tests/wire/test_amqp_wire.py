@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.amqp.status import TO_WIRE
-from adapters.amqp.wire import NESTING, ContentProperties, Properties, WireError, dead_letter, header_text, read, write
+from adapters.amqp.wire import ContentProperties
+from gateway.codecs.amqp_properties import NESTING, Properties, WireError, dead_letter, header_text, read, write
 from gateway.status import Code
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) <= 255)

@@ -1,0 +1,303 @@
+"""AMQP content properties: AMQP 0-9-1, 4.2.6.1 and 4.2.5, with RabbitMQ's types of field values."""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+NESTING: Final = 64
+_LATEST: Final = 253_402_300_799  # the last second of the year 9999, in which text forms of timestamps end
+_HEADERS: Final = "headers"
+_NAMES: Final = (
+    "content_type",
+    "content_encoding",
+    _HEADERS,
+    "delivery_mode",
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+)
+_FLAGS: Final = {name: 1 << (15 - number) for number, name in enumerate(_NAMES)}
+_OCTETS: Final = frozenset({"delivery_mode", "priority"})
+
+
+class WireError(ValueError):
+    """Bytes that are no content properties, or properties that have no bytes."""
+
+
+class Properties(msgspec.Struct, gc=False):
+    """Read properties; empty or None where a message lacks one. timestamp: seconds since the epoch."""
+
+    content_type: str = ""
+    content_encoding: str = ""
+    headers: dict[str, Any] = {}
+    delivery_mode: int = 0
+    priority: int = 0
+    correlation_id: str = ""
+    reply_to: str = ""
+    expiration: str = ""
+    message_id: str = ""
+    timestamp: int | None = None
+    type: str = ""
+    user_id: str = ""
+    app_id: str = ""
+    cluster_id: str = ""
+
+
+def read(raw: bytes) -> Properties:
+    """Raises WireError. Texts that are not UTF-8 are read with replacement characters, header values stay bytes."""
+    found: dict[str, Any] = {}
+    for name, value in _split(raw).items():
+        if name == _HEADERS:
+            found[name] = _Reader(value).table(0)
+        elif name == "timestamp":
+            found[name] = int.from_bytes(value, "big")
+        elif name in _OCTETS:
+            found[name] = value[0]
+        else:
+            found[name] = _text(value)
+    return Properties(**found)
+
+
+def write(headers: Sequence[tuple[str, str | bytes]] = (), **properties: str | int) -> bytes:
+    """Properties of a message of our own; an empty text is left out. Raises WireError for what has no room."""
+    parts = {
+        name: struct.pack(">Q", value)
+        if name == "timestamp"
+        else bytes((value,))
+        if isinstance(value, int)
+        else _short(name, value)
+        for name, value in properties.items()
+        if value != ""
+    }
+    if headers:
+        entries = _entries(headers)
+        parts[_HEADERS] = struct.pack(">I", len(entries)) + entries
+    return _join(parts)
+
+
+def dead_letter(raw: bytes, headers: Sequence[tuple[str, str | bytes]], message_id: str) -> bytes:
+    """The properties of a message's dead letter: the same, persistent and with more headers.
+
+    What would make the broker drop it, refuse it or send it elsewhere is told by headers instead: its expiration, the
+    user who published it, and the further routing keys in CC. message_id: where it has none. Raises WireError.
+    """
+    parts = _split(raw)
+    told = [
+        (f"dead-letter-{name.replace('_', '-')}", _text(parts.pop(name)))
+        for name in ("expiration", "user_id")
+        if name in parts
+    ]
+    entries = [
+        _named(b"dead-letter-" + name if name in (b"CC", b"BCC") else name) + value
+        for name, value in _Reader(parts.get(_HEADERS, b"\0\0\0\0")).entries()
+    ]
+    table = b"".join(entries) + _entries([*told, *headers])
+    parts[_HEADERS] = struct.pack(">I", len(table)) + table
+    parts["delivery_mode"] = b"\2"
+    if parts.get("message_id", b"\0") == b"\0":
+        parts["message_id"] = _short("message_id", message_id)
+    return _join(parts)
+
+
+def message_id(raw: bytes) -> str:
+    """The message id alone; empty where there is none. Raises WireError."""
+    return _text(_split(raw).get("message_id", b"\0"))
+
+
+def header_text(value: Any) -> str | bytes | None:
+    """A header's value as the gateway's metadata: text, or bytes where it is none. None where there is no value."""
+    match value:
+        case None | str() | bytes():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float() | Decimal():
+            return str(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case _:
+            return msgspec.json.encode(value).decode()
+
+
+def _split(raw: bytes) -> dict[str, bytes]:
+    """Each property's own bytes, in the order of the wire."""
+    if len(raw) < 2:
+        raise WireError("flags are missing")
+    flags, at, parts = int.from_bytes(raw[:2], "big"), 2, {}
+    for name, flag in _FLAGS.items():
+        if not flags & flag:
+            continue
+        if name == _HEADERS:
+            size = 4 + int.from_bytes(raw[at : at + 4], "big")
+        elif name == "timestamp":
+            size = 8
+        else:
+            size = 1 if name in _OCTETS else 1 + int.from_bytes(raw[at : at + 1], "big")
+        parts[name] = raw[at : at + size]
+        at += size
+        if at > len(raw):
+            raise WireError(f"{name} is cut off")
+    if at != len(raw):
+        raise WireError("there is more than the flags tell")
+    return parts
+
+
+def _join(parts: Mapping[str, bytes]) -> bytes:
+    flags = sum(_FLAGS[name] for name in parts)
+    return struct.pack(">H", flags) + b"".join(parts[name] for name in _NAMES if name in parts)
+
+
+def _text(short: bytes) -> str:
+    return short[1:].decode(errors="replace")
+
+
+def _short(name: str, text: str) -> bytes:
+    encoded = text.encode()
+    if len(encoded) > 255:
+        raise WireError(f"{name} is longer than 255 bytes")
+    return bytes((len(encoded),)) + encoded
+
+
+def _named(name: bytes) -> bytes:
+    return bytes((len(name),)) + name
+
+
+def _entries(headers: Sequence[tuple[str, str | bytes]]) -> bytes:
+    parts = []
+    for name, value in headers:
+        encoded = value if isinstance(value, bytes) else value.encode()
+        kind = b"x" if isinstance(value, bytes) else b"S"
+        parts += [_short("a header's name", name), kind, struct.pack(">I", len(encoded)), encoded]
+    return b"".join(parts)
+
+
+class _Reader:
+    """Reads a field table."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each name, and the bytes of its value with their kind."""
+        end = self._end()
+        while self._at < end:
+            name = self._take(self._take(1)[0])
+            start = self._at
+            self._value(1)
+            yield name, self._data[start : self._at]
+        self._close(end)
+
+    def table(self, depth: int) -> dict[str, Any]:
+        end = self._end()
+        found: dict[str, Any] = {}
+        while self._at < end:
+            name = self._take(self._take(1)[0]).decode(errors="replace")
+            found[name] = self._value(depth + 1)
+        self._close(end)
+        return found
+
+    def _array(self, depth: int) -> list[Any]:
+        end = self._end()
+        found: list[Any] = []
+        while self._at < end:
+            found.append(self._value(depth + 1))
+        self._close(end)
+        return found
+
+    def _value(self, depth: int) -> Any:
+        if depth > NESTING:
+            raise WireError(f"headers are nested deeper than {NESTING}")
+        kind = self._take(1)
+        if kind == b"F":
+            return self.table(depth)
+        if kind == b"A":
+            return self._array(depth)
+        if kind in (b"S", b"x"):
+            return _long(kind, self._take(self._size()))
+        known = _FIXED.get(kind)
+        if known is None:
+            raise WireError(f"a header's value is of the unknown kind {kind!r}")
+        size, convert = known
+        return convert(self._take(size))
+
+    def _size(self) -> int:
+        return int.from_bytes(self._take(4), "big")
+
+    def _end(self) -> int:
+        size = self._size()
+        if self._at + size > len(self._data):
+            raise WireError("headers are cut off")
+        return self._at + size
+
+    def _close(self, end: int) -> None:
+        if self._at != end:
+            raise WireError("headers are cut off")
+
+    def _take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
+        if len(taken) != size:
+            raise WireError("headers are cut off")
+        self._at += size
+        return taken
+
+
+def _long(kind: bytes, value: bytes) -> str | bytes:
+    if kind == b"x":
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _signed(value: bytes) -> int:
+    return int.from_bytes(value, "big", signed=True)
+
+
+def _unsigned(value: bytes) -> int:
+    return int.from_bytes(value, "big")
+
+
+def _float(value: bytes) -> float:
+    found: float = struct.unpack(">f" if len(value) == 4 else ">d", value)[0]
+    return found
+
+
+def _decimal(value: bytes) -> Decimal:
+    return Decimal(_signed(value[1:])).scaleb(-value[0])
+
+
+def _moment(value: bytes) -> datetime | int:
+    seconds = _unsigned(value)
+    return datetime.fromtimestamp(seconds, UTC) if seconds <= _LATEST else seconds
+
+
+_FIXED: Final[Mapping[bytes, tuple[int, Callable[[bytes], Any]]]] = {
+    b"t": (1, lambda value: value != b"\0"),
+    b"b": (1, _signed),
+    b"B": (1, _unsigned),
+    b"s": (2, _signed),
+    b"u": (2, _unsigned),
+    b"I": (4, _signed),
+    b"i": (4, _unsigned),
+    b"l": (8, _signed),
+    b"L": (8, _signed),
+    b"f": (4, _float),
+    b"d": (8, _float),
+    b"D": (5, _decimal),
+    b"T": (8, _moment),
+    b"V": (0, lambda value: None),
+}
+"""Kind of a field value -> its bytes, and what they mean."""
