@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.events.store import Entry
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.entry import Content, Entry
 from gateway.message import Header
 from gateway.net.redelivery import reasons
 from gateway.schema import text
@@ -51,7 +51,7 @@ def extension(header: str) -> str:
     return f"x{name}" if name in _TAKEN or not name else name
 
 
-def params_of(entry: Entry) -> dict[str, Any]:
+def params_of(entry: Entry[CloudEvent]) -> dict[str, Any]:
     """METADATA of an event."""
     event = entry.event
     params: dict[str, Any] = {
@@ -98,8 +98,18 @@ def lane(event: CloudEvent) -> Hashable:
     return _UNKEYED if event.subject is None else ("subject", event.subject)
 
 
-def dead_letter(entry: Entry, failure: Failure, deliveries: int) -> CloudEvent:
+def dead_letter(entry: Entry[CloudEvent], failure: Failure, deliveries: int) -> CloudEvent:
     """The event as it came, with why it can't be handled and where it was."""
     told = {extension(name): _CONTROLS.sub(" ", value) for name, value in reasons(failure, deliveries)}
     told |= {"deadlettertopic": entry.topic, "deadletterposition": str(entry.position)}
     return msgspec.structs.replace(entry.event, extensions={**entry.event.extensions, **told})
+
+
+CONTENT: Final = Content(
+    encode=msgspec.msgpack.Encoder().encode,
+    decode=msgspec.msgpack.Decoder(CloudEvent).decode,
+    size=lambda event: len(event.data or b""),
+    lane=lane,
+    dead_letter=dead_letter,
+)
+"""CloudEvents as a journal keeps them."""

@@ -6,12 +6,14 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from yarl import URL
 
-from adapters.events.signature import read_secret
-from adapters.events.topic import is_filter, is_topic
 from gateway import port
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
+from gateway.journal.journal import Retention
+from gateway.journal.subscription import Settings
+from gateway.journal.topic import is_filter, is_topic
 from gateway.net.address import split_host_port
+from gateway.net.webhook_signature import read_secret
 
 MIB: Final = 1024 * 1024
 MEMORY: Final = "memory"
@@ -122,6 +124,20 @@ class Durable(BaseModel):
         """Where events go that can't be handled."""
         return self.dead_letters or f"dead-letters.{self.subscription}"
 
+    @property
+    def settings(self) -> Settings:
+        """As the journal serves it."""
+        return Settings(
+            name=self.subscription,
+            topics=self.topic,
+            dead_letters=self.dead_letter_topic,
+            start=self.start,
+            max_in_flight=self.max_in_flight,
+            max_deliveries=self.max_deliveries,
+            backoff=self.backoff,
+            max_backoff=self.max_backoff,
+        )
+
 
 class Webhook(Durable):
     """A durable subscription that is pushed to a URL."""
@@ -211,9 +227,10 @@ class Endpoint(port.Endpoint):
         return self
 
     @property
-    def retained(self) -> int:
-        """retain_bytes, or what it is where absent."""
-        return self.retain_bytes if self.retain_bytes is not None else self.max_bytes * 4 // 5
+    def retains(self) -> Retention:
+        """How much the journal keeps."""
+        retained = self.max_bytes * 4 // 5 if self.retain_bytes is None else self.retain_bytes
+        return Retention(limit=self.max_bytes, retained=retained, seconds=self.retention)
 
     @property
     def format(self) -> JsonFormat:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.events import signature
-from adapters.events.broker import Broker
 from adapters.events.config import Endpoint
 from adapters.events.status import TO_WIRE
-from adapters.events.topic import is_topic
 from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.journal import Journal
+from gateway.journal.topic import is_topic
+from gateway.net import webhook_signature as signature
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer, PayloadTooLarge, RequestTimeout
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
@@ -43,9 +43,9 @@ _STATUS: Final[dict[type[Failure], int]] = {PayloadTooLarge: 413, RequestTimeout
 class Front:
     """POST and OPTIONS of {path}/{topic} on a shared HTTP server."""
 
-    def __init__(self, name: str, endpoint: Endpoint, broker: Broker, server: HttpServer) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, journal: Journal[CloudEvent], server: HttpServer) -> None:
         self._name = name
-        self._broker = broker
+        self._journal = journal
         self._server = server
         self._limit = endpoint.max_message_bytes
         self._keys = [signature.read_secret(secret.get_secret_value()) for secret in endpoint.secret]
@@ -84,7 +84,7 @@ class Front:
             if self._keys:
                 signature.verify(self._keys, request.headers, body, time.time())
             events, batched = self._read(request, body)
-            position = await self._broker.append([(topic, event) for event in events]) if events else 0
+            position = await self._journal.append([(topic, event) for event in events]) if events else 0
         except Failure as failure:
             return _reply_of(failure)
         receipts = [

@@ -2,13 +2,16 @@
 
 import asyncio
 
-from adapters.events.broker import Broker
+from adapters.events.attributes import CONTENT
 from adapters.events.config import MEMORY, Endpoint
 from adapters.events.front import Front
-from adapters.events.sqlite import SqliteStore
-from adapters.events.store import MemoryStore, Store
-from adapters.events.subscription import Subscriptions
 from adapters.events.webhook import ANSWER_BYTES, push
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.journal import Journal
+from gateway.journal.memory import MemoryStore
+from gateway.journal.sqlite import SqliteStore
+from gateway.journal.store import Store
+from gateway.journal.subscription import Subscriptions
 from gateway.net.http_client import HttpClient
 from gateway.net.network import Network
 
@@ -24,22 +27,22 @@ class Hub:
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._name = name
         self._network = network
-        store: Store
+        store: Store[CloudEvent]
         if endpoint.store == MEMORY:
-            store = MemoryStore(endpoint.max_bytes)
+            store = MemoryStore(CONTENT, endpoint.max_bytes)
         else:
-            store = SqliteStore(network.path(endpoint.store), endpoint.max_bytes)
-        self.broker = Broker(name, store, endpoint, network.counters)
+            store = SqliteStore(network.path(endpoint.store), CONTENT, endpoint.max_bytes)
+        self.journal = Journal(name, CONTENT, store, endpoint.retains, network.counters)
         self._endpoint: Endpoint | None = None
         self._front: Front | None = None
         self._client: HttpClient | None = None
-        self._webhooks = Subscriptions(self.broker)
+        self._webhooks = Subscriptions(self.journal)
         self._users = 0
         self._changing = asyncio.Lock()
 
     @property
     def unready(self) -> str:
-        return self.broker.unready or self._webhooks.unready
+        return self.journal.unready or self._webhooks.unready
 
     def holds(self, endpoint: Endpoint) -> tuple[str, ...]:
         """What no two endpoints may share."""
@@ -52,17 +55,19 @@ class Hub:
             if endpoint == self._endpoint:
                 return
             former, self._endpoint = self._front, endpoint
-            self.broker.endpoint = endpoint
-            self.broker.start()
+            self.journal.retention = endpoint.retains
+            self.journal.start()
             self._front = None
             if endpoint.listen is not None:
                 server = self._network.http_server(endpoint.listen)
-                self._front = Front(self._name, endpoint, self.broker, server)
+                self._front = Front(self._name, endpoint, self.journal, server)
                 await self._front.start()
             if former is not None:
                 former.leave(self._front)
             client = self._client = self._client or HttpClient(ANSWER_BYTES)
-            self._webhooks.replace({webhook: push(webhook, client) for webhook in endpoint.webhooks})
+            self._webhooks.replace(
+                {webhook: (webhook.settings, push(webhook, client)) for webhook in endpoint.webhooks}
+            )
             self._webhooks.start()
 
     async def drain(self) -> None:
@@ -84,4 +89,4 @@ class Hub:
             client, self._client = self._client, None
             if client is not None:
                 await client.close()
-            await self.broker.stop()
+            await self.journal.stop()

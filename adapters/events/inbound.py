@@ -7,9 +7,10 @@ from typing import Final
 from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, trace_of
 from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
-from adapters.events.store import Entry
-from adapters.events.subscription import Deliver, Subscriptions
+from gateway.codecs.cloudevents import CloudEvent
 from gateway.codecs.format import Unknown
+from gateway.journal.entry import Entry
+from gateway.journal.subscription import Deliver, Subscriptions
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -25,7 +26,7 @@ class EventsInbound:
         self._name = name
         self._endpoint = endpoint
         self._hub = shared_hub(name, endpoint, network)
-        self._subscriptions = Subscriptions(self._hub.broker)
+        self._subscriptions = Subscriptions(self._hub.journal)
         self._bindings: dict[Source, Binding] = {}
         self._started = False
 
@@ -53,7 +54,9 @@ class EventsInbound:
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays goes on undisturbed."""
         self._bindings = {**self._bindings, **{binding.address: binding for binding in bindings}}
-        self._subscriptions.replace({binding.address: self._deliverer(binding.address) for binding in bindings})
+        self._subscriptions.replace(
+            {address: (address.settings, self._deliverer(address)) for address in (b.address for b in bindings)}
+        )
 
     async def start(self) -> None:
         if not self._started:
@@ -76,8 +79,8 @@ class EventsInbound:
             return ""
         return "; ".join(why for why in (self._hub.unready, self._subscriptions.unready) if why)
 
-    def _deliverer(self, address: Source) -> Deliver:
-        async def deliver(entry: Entry) -> None:
+    def _deliverer(self, address: Source) -> Deliver[CloudEvent]:
+        async def deliver(entry: Entry[CloudEvent]) -> None:
             binding = self._bindings[address]
             event = entry.event
             request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))

@@ -15,11 +15,11 @@ from adapters.events.attributes import (
     headers_of,
     params_of,
 )
-from adapters.events.broker import Broker
 from adapters.events.config import Endpoint, Target
 from adapters.events.hub import shared_hub
-from adapters.events.topic import Filter, is_level
-from gateway.codecs.cloudevents import JSON, SPEC_VERSION, event
+from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
+from gateway.journal.journal import Journal
+from gateway.journal.topic import Filter, is_level
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -32,7 +32,7 @@ RECEIPT: Final[Mapping[str, Scalar]] = {"id": STRING, "topic": STRING, "position
 
 
 class EventsOutbound:
-    """All routes of an endpoint share its broker."""
+    """All routes of an endpoint share its journal."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
         self._name = name
@@ -67,9 +67,9 @@ class EventsOutbound:
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         if address.mode == "subscribe":
-            return Subscribe(address, self._hub.broker, contract.headers)
+            return Subscribe(address, self._hub.journal, contract.headers)
         source = self._endpoint.source or f"/{self._name}"
-        return Publish(address, self._hub.broker, source, self._endpoint.max_message_bytes)
+        return Publish(address, self._hub.journal, source, self._endpoint.max_message_bytes)
 
     async def start(self) -> None:
         if not self._started:
@@ -110,10 +110,10 @@ class _Place:
 class Publish:
     """The Service of one place to publish to. A request without a body is an event without data."""
 
-    def __init__(self, address: Target, broker: Broker, source: str, limit: int) -> None:
+    def __init__(self, address: Target, journal: Journal[CloudEvent], source: str, limit: int) -> None:
         self._place = _Place(address)
         self._type = address.type
-        self._broker = broker
+        self._journal = journal
         self._source = source
         self._limit = limit
 
@@ -140,7 +140,7 @@ class Publish:
             attributes[TRACE] = context.trace
         if request.body is not None:
             attributes["datacontenttype"] = JSON
-        position = await self._broker.append([(topic, event(attributes, request.body))])
+        position = await self._journal.append([(topic, event(attributes, request.body))])
         return Message(None, params={"id": attributes["id"], "topic": topic, "position": position})
 
     async def stream(
@@ -156,11 +156,11 @@ class Subscribe:
     Each reply's key is its position: what a caller gives as `after` to go on from there.
     """
 
-    def __init__(self, address: Target, broker: Broker, wanted: frozenset[str]) -> None:
+    def __init__(self, address: Target, journal: Journal[CloudEvent], wanted: frozenset[str]) -> None:
         self._place = _Place(address)
         self._start = address.start
         self._after = address.after
-        self._broker = broker
+        self._journal = journal
         self._wanted = wanted
 
     async def call(self, request: Message, context: Context) -> Message:
@@ -170,9 +170,9 @@ class Subscribe:
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         wanted = Filter([self._place.topic(request.params)])
-        await self._broker.opened()
+        await self._journal.opened()
         after = self._position(str(request.params.get("after", "")))
-        async with aclosing(self._broker.follow(after, wanted)) as entries:
+        async with aclosing(self._journal.follow(after, wanted)) as entries:
             async for entry in entries:
                 found = entry.event
                 yield Message(
@@ -183,12 +183,12 @@ class Subscribe:
                 )
 
     def _position(self, after: str) -> int:
-        broker = self._broker
+        journal = self._journal
         if not after:
-            return broker.last if self._start == "latest" else broker.first - 1
+            return journal.last if self._start == "latest" else journal.first - 1
         if not (after.isascii() and after.isdigit() and len(after) < 20):
             raise invalid("the position of an event is expected", self._after)
-        if int(after) > broker.last:
+        if int(after) > journal.last:
             raise Failure(Code.OUT_OF_RANGE, f"there is no event {after} yet", path=self._after, sent=False)
         return int(after)
 

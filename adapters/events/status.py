@@ -34,13 +34,3 @@ def refusal(status: int, retry_after: str) -> Failure | None:
         return None
     seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else None
     return Failure(FROM_WIRE.get(status, Code.UNKNOWN), f"the receiver answered {status}", retry_after=seconds)
-
-
-def unopened() -> Failure:
-    """The store can't be used now; nothing was stored."""
-    return Failure(Code.UNAVAILABLE, "the event store is not open", retry_after=1.0, sent=False)
-
-
-def full() -> Failure:
-    """There is no place for more events."""
-    return Failure(Code.RESOURCE_EXHAUSTED, "the event store is full", retry_after=1.0, sent=False)

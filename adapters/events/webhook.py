@@ -7,22 +7,22 @@ import time
 from typing import Final
 
 from adapters.events.config import Webhook
-from adapters.events.signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
 from adapters.events.status import refusal
-from adapters.events.store import Entry
-from adapters.events.subscription import Deliver
-from gateway.codecs.cloudevents import STRUCTURED, to_headers, write
+from gateway.codecs.cloudevents import STRUCTURED, CloudEvent, to_headers, write
+from gateway.journal.entry import Entry
+from gateway.journal.subscription import Deliver
 from gateway.net.http_client import HttpClient
+from gateway.net.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
 
 ANSWER_BYTES: Final = 64 * 1024
 
 
-def push(webhook: Webhook, client: HttpClient) -> Deliver:
+def push(webhook: Webhook, client: HttpClient) -> Deliver[CloudEvent]:
     """One try: returns once the receiver took the event."""
     keys = [read_secret(secret.get_secret_value()) for secret in webhook.secret]
     structured = webhook.mode == "structured"
 
-    async def deliver(entry: Entry) -> None:
+    async def deliver(entry: Entry[CloudEvent]) -> None:
         event = entry.event
         if structured:
             headers = [("content-type", f"{STRUCTURED}; charset=utf-8")]

@@ -6,14 +6,16 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 from support.events_gateway import until
 
-from adapters.events.broker import Broker
 from adapters.events.config import Endpoint, Source, Target
 from adapters.events.inbound import EventsInbound
 from adapters.events.outbound import EventsOutbound
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.journal import Journal
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -184,7 +186,7 @@ async def test_where_it_begins(tmp_path: Path) -> None:
         )
         await early.wait(1)
         # What comes while it is away is not skipped.
-        await until(lambda: "late" in sides.outbound._hub.broker._store.subscriptions)
+        await until(lambda: "late" in sides.outbound._hub.journal._store.subscriptions)
     async with serving(tmp_path) as sides:
         await sides.publish("t", b"2")
     async with serving(tmp_path, ({"topic": "t", "subscription": "late", "start": "latest"}, late)):
@@ -271,7 +273,7 @@ async def test_an_endpoint_that_changes_while_it_serves(tmp_path: Path) -> None:
         try:
             await latter.publish("t", b"3")
             await until(lambda: len(old.requests) + len(new.requests) == 3)
-            assert latter.outbound._hub.broker.endpoint.retention == 3600
+            assert latter.outbound._hub.journal.retention.seconds == 3600
         finally:
             await latter.inbound.stop()
             await latter.outbound.stop()
@@ -279,11 +281,11 @@ async def test_an_endpoint_that_changes_while_it_serves(tmp_path: Path) -> None:
     assert b"3" in new.bodies
 
 
-async def _forget(broker: Broker) -> None:
+async def _forget(journal: Journal[CloudEvent]) -> None:
     """What is older than nothing at all, but for what is needed."""
-    broker.endpoint = broker.endpoint.model_copy(update={"retention": 0.0})
+    journal.retention = msgspec.structs.replace(journal.retention, seconds=0.0)
     await asyncio.sleep(0.001)
-    await broker._prune()
+    await journal._prune()
 
 
 async def test_streams(tmp_path: Path) -> None:
@@ -314,9 +316,9 @@ async def test_streams(tmp_path: Path) -> None:
             with pytest.raises(Failure) as told:
                 await take(1, after, topic=">")
             assert told.value.code is code
-        broker = sides.outbound._hub.broker
-        await _forget(broker)
-        assert broker.first == 7
+        journal = sides.outbound._hub.journal
+        await _forget(journal)
+        assert journal.first == 7
         with pytest.raises(Failure) as told:
             await take(1, "2", topic=">")
         assert told.value.code is Code.OUT_OF_RANGE
@@ -332,15 +334,15 @@ async def test_what_a_subscription_needs_is_kept(tmp_path: Path) -> None:
         await gate.wait()
 
     async with serving(tmp_path, ({"topic": "t", "subscription": "s"}, Handler(outcome))) as sides:
-        broker = sides.outbound._hub.broker
+        journal = sides.outbound._hub.journal
         for _ in range(3):
             await sides.publish("t")
-        await _forget(broker)
-        assert broker.first == 1
+        await _forget(journal)
+        assert journal.first == 1
         sides.bind()
         await sides.inbound.stop()
-        await _forget(broker)
-        assert broker.first == 4
+        await _forget(journal)
+        assert journal.first == 4
 
 
 async def test_publishing_what_can_t_be(tmp_path: Path) -> None:
@@ -353,7 +355,7 @@ async def test_publishing_what_can_t_be(tmp_path: Path) -> None:
             await sides.publish("t", headers=[("x-tenant", "a\nb")])
         with pytest.raises(Failure, match="one level"):
             await sides.target(topic="t.{$.x}").call(Message(b"{}", params={"topic.0": "a.b"}), Context())
-        assert sides.outbound._hub.broker.last == 0
+        assert sides.outbound._hub.journal.last == 0
     with pytest.raises(Failure) as told:
         await sides.publish("t")
     assert (told.value.code, told.value.sent) == (Code.UNAVAILABLE, False)

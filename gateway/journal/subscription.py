@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Final, Generic, Literal, TypeVar
 
-from adapters.events.attributes import dead_letter, lane
-from adapters.events.broker import Broker
-from adapters.events.config import Durable
-from adapters.events.store import Entry
-from adapters.events.topic import Filter
+import msgspec
+
+from gateway.journal.entry import Entry
+from gateway.journal.journal import Journal
+from gateway.journal.topic import Filter
 from gateway.net.lanes import Lanes, LowWaterMark
 from gateway.net.redelivery import Redelivery, backoff
 from gateway.status import Failure
@@ -18,37 +18,62 @@ STRIDE: Final = 1000  # events of other topics after which the position is kept,
 KEEP_SECONDS: Final = 0.05
 MAX_KEEP_SECONDS: Final = 5.0
 
-log = logging.getLogger("gateway.events")
+T = TypeVar("T")
 
-Deliver = Callable[[Entry], Awaitable[None]]
+log = logging.getLogger("gateway.journal")
+
+Deliver = Callable[[Entry[T]], Awaitable[None]]
 """One try. Raises Failure."""
 
 
-class Subscription:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a durable subscription is served.
+
+    name: under which the store keeps how far it has come.
+    topics: filters.
+    dead_letters: the topic of events that can't be handled; the subscription itself is given none of it.
+    start: where it begins while it has not come anywhere yet.
+    max_in_flight: events between the position that is kept and the newest one taken.
+    max_deliveries, backoff, max_backoff: as gateway.net.redelivery has them.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+    dead_letters: str
+    start: Literal["earliest", "latest"]
+    max_in_flight: int
+    max_deliveries: int
+    backoff: float
+    max_backoff: float
+
+
+class Subscription(Generic[T]):
     """Delivers each event and settles it afterwards: events of one lane in order, lanes at once.
 
     At most max_in_flight events lie between the position that is kept and the newest one taken, so that a crash
     repeats no more than those.
     """
 
-    def __init__(self, broker: Broker, settings: Durable, deliver: Deliver) -> None:
-        self._broker = broker
+    def __init__(self, journal: Journal[T], settings: Settings, deliver: Deliver[T]) -> None:
+        self._journal = journal
         self._settings = settings
         self._deliver = deliver
-        self._wanted = Filter(settings.topic, without=settings.dead_letter_topic)
+        self._lane = journal.content.lane
+        self._dead_letter = journal.content.dead_letter
+        self._wanted = Filter(settings.topics, without=settings.dead_letters)
         self._mark = LowWaterMark()
         self._scanned = self._kept = self._passed = 0
         self._room = asyncio.Event()
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._lanes: Lanes[Entry] | None = None
+        self._lanes: Lanes[Entry[T]] | None = None
         self._ending: asyncio.Future[None] | None = None
         self._holds = False
         self._unburied = ""
 
     @property
     def unready(self) -> str:
-        return f"subscription {self._settings.subscription}: {self._unburied}" if self._unburied else ""
+        return f"subscription {self._settings.name}: {self._unburied}" if self._unburied else ""
 
     def start(self) -> None:
         """Consume in the background, once the store is open."""
@@ -58,7 +83,7 @@ class Subscription:
         ending = self._ending = asyncio.get_running_loop().create_future()
         redelivery = Redelivery(settings.max_deliveries, settings.backoff, settings.max_backoff, ending)
         lanes = self._lanes = Lanes(settings.max_in_flight, lambda entry: self._serve(entry, redelivery))
-        name = f"events {settings.subscription}"
+        name = f"subscription {settings.name}"
         self._tasks = [
             asyncio.create_task(self._consume(lanes), name=name),
             asyncio.create_task(self._keep_up(), name=name),
@@ -90,14 +115,14 @@ class Subscription:
             if self._target > self._kept:
                 await self._keep()
         except Failure as failure:
-            log.info("events %s: position not kept: %s", self._settings.subscription, failure)
+            log.info("subscription %s: position not kept: %s", self._settings.name, failure)
         if self._holds:
             self._holds = False
-            self._broker.release(self._settings.subscription)
+            self._journal.release(self._settings.name)
 
-    async def _consume(self, lanes: Lanes[Entry]) -> None:
-        await self._broker.opened()
-        await self._broker.hold(self._settings.subscription)
+    async def _consume(self, lanes: Lanes[Entry[T]]) -> None:
+        await self._journal.opened()
+        await self._journal.hold(self._settings.name)
         self._holds = True
         await self._retried(self._begin)
         while True:
@@ -105,37 +130,37 @@ class Subscription:
 
     async def _begin(self) -> None:
         """Go on where the subscription was, or begin it."""
-        broker, settings = self._broker, self._settings
-        position = broker.position(settings.subscription)
+        journal, settings = self._journal, self._settings
+        position = journal.position(settings.name)
         if position is None:
-            position = broker.last if settings.start == "latest" else broker.first - 1
+            position = journal.last if settings.start == "latest" else journal.first - 1
             # At once: what comes while the gateway is away must not be skipped.
-            await broker.advance(settings.subscription, position)
+            await journal.advance(settings.name, position)
         self._scanned = self._kept = position
 
-    async def _read(self, lanes: Lanes[Entry]) -> None:
-        broker = self._broker
+    async def _read(self, lanes: Lanes[Entry[T]]) -> None:
+        journal = self._journal
         room = self._settings.max_in_flight - len(self._mark) - self._passed
         if room <= 0:
             self._room.clear()
             await self._room.wait()
             return
-        if self._scanned + 1 < broker.first:
-            name = self._settings.subscription
-            log.error("events %s: events %d to %d were given up", name, self._scanned + 1, broker.first - 1)
-            broker.given_up.add(broker.first - 1 - self._scanned)
-            self._scanned = broker.first - 1
-        batch = await broker.read(self._scanned, self._wanted, room)
+        if self._scanned + 1 < journal.first:
+            name = self._settings.name
+            log.error("subscription %s: events %d to %d were given up", name, self._scanned + 1, journal.first - 1)
+            journal.given_up.add(journal.first - 1 - self._scanned)
+            self._scanned = journal.first - 1
+        batch = await journal.read(self._scanned, self._wanted, room)
         for entry in batch.entries:
             self._mark.add(entry.position)
-            await lanes.submit(lane(entry.event), entry)
+            await lanes.submit(self._lane(entry.event), entry)
         self._scanned = batch.scanned
         if self._scanned - self._kept >= STRIDE and not len(self._mark):
             self._dirty.set()
         if not batch.entries:
-            await broker.grown(self._scanned)
+            await journal.grown(self._scanned)
 
-    async def _serve(self, entry: Entry, redelivery: Redelivery) -> None:
+    async def _serve(self, entry: Entry[T], redelivery: Redelivery) -> None:
         if await redelivery.settle(
             lambda: self._deliver(entry), lambda failure, deliveries: self._bury(entry, failure, deliveries)
         ):
@@ -160,7 +185,7 @@ class Subscription:
 
     async def _keep(self) -> None:
         target, passed = self._target, self._passed
-        await self._broker.advance(self._settings.subscription, target)
+        await self._journal.advance(self._settings.name, target)
         self._kept = target
         self._passed -= passed
         self._room.set()
@@ -174,32 +199,32 @@ class Subscription:
             except Failure as failure:
                 attempt += 1
                 if attempt == 1:
-                    log.warning("events %s: %s", self._settings.subscription, failure)
+                    log.warning("subscription %s: %s", self._settings.name, failure)
                 await asyncio.sleep(backoff(attempt, KEEP_SECONDS, MAX_KEEP_SECONDS))
             else:
                 return
 
-    async def _bury(self, entry: Entry, failure: Failure, deliveries: int) -> None:
-        topic, name = self._settings.dead_letter_topic, self._settings.subscription
+    async def _bury(self, entry: Entry[T], failure: Failure, deliveries: int) -> None:
+        topic, name = self._settings.dead_letters, self._settings.name
         where = f"{entry.topic} {entry.position}"
         try:
-            await self._broker.append([(topic, dead_letter(entry, failure, deliveries))])
+            await self._journal.append([(topic, self._dead_letter(entry, failure, deliveries))])
         except Failure as trouble:
             self._unburied = f"{where} can't be put into {topic}: {trouble}"
-            log.warning("events %s: %s", name, self._unburied)
+            log.warning("subscription %s: %s", name, self._unburied)
             raise
         self._unburied = ""
-        self._broker.dead_letters.add()
-        log.warning("events %s: %s put into %s: %s", name, where, topic, failure)
+        self._journal.dead_letters.add()
+        log.warning("subscription %s: %s put into %s: %s", name, where, topic, failure)
 
 
-class Subscriptions:
+class Subscriptions(Generic[T]):
     """Durable subscriptions that are replaced as a whole."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._running: dict[Durable, Subscription] = {}
-        self._leaving: dict[asyncio.Task[None], Subscription] = {}
+    def __init__(self, journal: Journal[T]) -> None:
+        self._journal = journal
+        self._running: dict[Hashable, Subscription[T]] = {}
+        self._leaving: dict[asyncio.Task[None], Subscription[T]] = {}
         self._started = False
 
     @property
@@ -207,18 +232,19 @@ class Subscriptions:
         """Why one of them can't do its work; empty when all can."""
         return "; ".join(why for subscription in self._running.values() if (why := subscription.unready))
 
-    def replace(self, wanted: Mapping[Durable, Deliver]) -> None:
-        """Those with the same settings go on as they are; one with other settings begins where its predecessor ends."""
-        running: dict[Durable, Subscription] = {}
-        for settings, deliver in wanted.items():
-            known = self._running.pop(settings, None)
-            running[settings] = known or Subscription(self._broker, settings, deliver)
+    def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[T]]]) -> None:
+        """Those of the same key go on as they are; one of another key begins where its predecessor of the same name
+        ends."""
+        running: dict[Hashable, Subscription[T]] = {}
+        for key, (settings, deliver) in wanted.items():
+            known = self._running.pop(key, None)
+            running[key] = known or Subscription(self._journal, settings, deliver)
             if known is None and self._started:
-                running[settings].start()
+                running[key].start()
         leaving, self._running = self._running, running
         for subscription in leaving.values():
             if self._started:
-                task = asyncio.create_task(subscription.drain(), name="events subscription retires")
+                task = asyncio.create_task(subscription.drain(), name="subscription retires")
                 self._leaving[task] = subscription
                 task.add_done_callback(self._leaving.pop)
 

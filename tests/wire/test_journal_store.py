@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.events import sqlite
-from adapters.events.sqlite import SqliteStore
-from adapters.events.store import MemoryStore, Store
-from adapters.events.topic import Filter, is_filter, is_topic
+from adapters.events.attributes import CONTENT
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal import sqlite
+from gateway.journal.memory import MemoryStore
+from gateway.journal.sqlite import SqliteStore
+from gateway.journal.store import Store
+from gateway.journal.topic import Filter, is_filter, is_topic
 from gateway.status import Code, Failure
 
 LIMIT = 1024 * 1024
@@ -31,16 +33,24 @@ def everything(topic: str) -> bool:
 @pytest.fixture(params=["memory", "file", "file without tail"])
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Store]:
+) -> AsyncIterator[Store[CloudEvent]]:
     if request.param == "file without tail":
         monkeypatch.setattr(sqlite, "TAIL_BYTES", 0)
-    made: Store = MemoryStore(LIMIT) if request.param == "memory" else SqliteStore(tmp_path / "events.db", LIMIT)
+    made: Store[CloudEvent]
+    if request.param == "memory":
+        made = MemoryStore(CONTENT, LIMIT)
+    else:
+        made = SqliteStore(tmp_path / "events.db", CONTENT, LIMIT)
+        MemoryStore(CONTENT, LIMIT)
+        if request.param == "memory"
+        else SqliteStore(tmp_path / "events.db", CONTENT, LIMIT)
+    )
     await made.open()
     yield made
     await made.close()
 
 
-async def test_positions_follow_each_other(store: Store) -> None:
+async def test_positions_follow_each_other(store: Store[CloudEvent]) -> None:
     seen: list[int] = []
     store.appended = lambda entries: seen.extend(entry.position for entry in entries)
     assert (store.first, store.last) == (1, 0)
@@ -50,7 +60,7 @@ async def test_positions_follow_each_other(store: Store) -> None:
     assert (store.first, store.last) == (1, 100)
 
 
-async def test_reading(store: Store) -> None:
+async def test_reading(store: Store[CloudEvent]) -> None:
     await store.append([("a" if number % 3 else "b", event(number)) for number in range(1, 31)])
     only: Callable[[str], bool] = lambda topic: topic == "b"  # noqa: E731
     batch = await store.read(0, only, 4)
@@ -63,7 +73,7 @@ async def test_reading(store: Store) -> None:
     assert [entry.event for entry in (await store.read(28, everything, 5)).entries] == [event(29), event(30)]
 
 
-async def test_forgetting(store: Store) -> None:
+async def test_forgetting(store: Store[CloudEvent]) -> None:
     await store.append([("a", event(number, 5000)) for number in range(1, 101)])
     before = store.bytes
     # Not what is needed, however full it is; not what is young, where there is place.
@@ -84,7 +94,7 @@ async def test_forgetting(store: Store) -> None:
     assert await store.append([("a", event(101))]) == 101
 
 
-async def test_a_full_store(store: Store) -> None:
+async def test_a_full_store(store: Store[CloudEvent]) -> None:
     """Whole batches are refused; how far a subscription has come can still be kept."""
     taken, refusal = 0, None
     while refusal is None:
@@ -112,13 +122,13 @@ async def test_a_full_store(store: Store) -> None:
 async def test_what_a_file_keeps(tmp_path: Path) -> None:
     """Events, positions and subscriptions; a position is never given again."""
     path = tmp_path / "events.db"
-    store = SqliteStore(path, LIMIT)
+    store = SqliteStore(path, CONTENT, LIMIT)
     await store.open()
     await store.append([("a", event(1)), ("b", event(2))])
     await store.advance("s", 1)
     await store.close()
     assert path.stat().st_mode & 0o077 == 0, "others may read it"
-    store = SqliteStore(path, LIMIT)
+    store = SqliteStore(path, CONTENT, LIMIT)
     await store.open()
     assert (store.first, store.last, store.subscriptions["s"].position) == (1, 2, 1)
     assert [(entry.topic, entry.event) for entry in (await store.read(0, everything, 9)).entries] == [
@@ -140,13 +150,16 @@ async def test_a_file_that_is_none_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(OSError, match=r"can't open .*not a database"):
-        await SqliteStore(path, LIMIT).open()
+        await SqliteStore(path, CONTENT, LIMIT).open()
     with pytest.raises(OSError, match="can't open"):
-        await SqliteStore(tmp_path / "absent" / "events.db", LIMIT).open()
+        await SqliteStore(tmp_path / "absent" / "events.db", CONTENT, LIMIT).open()
 
 
 async def test_one_owner(tmp_path: Path) -> None:
-    first, second = SqliteStore(tmp_path / "events.db", LIMIT), SqliteStore(tmp_path / "events.db", LIMIT)
+    first, second = (
+        SqliteStore(tmp_path / "events.db", CONTENT, LIMIT),
+        SqliteStore(tmp_path / "events.db", CONTENT, LIMIT),
+    )
     await first.open()
     with pytest.raises(OSError, match="another process uses it"):
         await second.open()

@@ -2,15 +2,18 @@
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from adapters.events.store import ENTRY_BYTES, Batch, Entry, Kept, Tail, Wanted
-from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.entry import ENTRY_BYTES, Batch, Content, Entry, Wanted
+from gateway.journal.store import NOUN, Kept
 from gateway.net.sqlite import Database
+
+T = TypeVar("T")
 
 TAIL_BYTES: Final = 8 * 1024 * 1024
 SCAN: Final = 10_000  # positions that one read looks at
@@ -37,20 +40,18 @@ _READ: Final = (
 )
 _OLDEST: Final = "SELECT position, time, length(event) FROM events ORDER BY position LIMIT ?"
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(CloudEvent).decode
 
-
-class SqliteStore:
+class SqliteStore(Generic[T]):
     """The newest events are read from memory, older ones from the file.
 
     limit: of the file, in bytes, its WAL not counted.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self.appended: Callable[[Sequence[Entry]], None] = lambda entries: None
-        self._database = Database(path, "event store", limit=limit, schema=_SCHEMA, version=SCHEMA_VERSION)
-        self._tail = Tail(TAIL_BYTES)
+    def __init__(self, path: Path, content: Content[T], limit: int) -> None:
+        self.appended: Callable[[Sequence[Entry[T]]], None] = lambda entries: None
+        self._database = Database(path, NOUN, limit=limit, schema=_SCHEMA, version=SCHEMA_VERSION)
+        self._content = content
+        self._tail = _Tail(content.size, TAIL_BYTES)
         self._subscriptions: dict[str, Kept] = {}
         self.first = 1
         self.last = 0
@@ -79,9 +80,9 @@ class SqliteStore:
     def subscriptions(self) -> Mapping[str, Kept]:
         return self._subscriptions
 
-    async def append(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
+    async def append(self, events: Sequence[tuple[str, T]]) -> int:
         now = time.time()
-        rows = [(topic, now, _encode(event)) for topic, event in events]
+        rows = [(topic, now, self._content.encode(event)) for topic, event in events]
 
         def work(connection: sqlite3.Connection) -> int:
             last = 0
@@ -100,7 +101,7 @@ class SqliteStore:
         last = await self._database.write(work, stored, size=size)
         return last - len(rows) + 1
 
-    async def read(self, after: int, wanted: Wanted, limit: int) -> Batch:
+    async def read(self, after: int, wanted: Wanted, limit: int) -> Batch[T]:
         start = max(after, self.first - 1)
         recent = self._tail.read(start, wanted, limit)
         if recent is not None:
@@ -110,7 +111,21 @@ class SqliteStore:
         end = min(self.last, start + SCAN)
         if start >= end:
             return Batch((), max(after, end))
-        return await self._database.read(lambda connection: _read(connection, start, end, wanted, limit))
+        return await self._database.read(lambda connection: self._read(connection, start, end, wanted, limit))
+
+    def _read(self, connection: sqlite3.Connection, start: int, end: int, wanted: Wanted, limit: int) -> Batch[T]:
+        connection.create_function("wanted", 1, wanted, deterministic=True)
+        entries: list[Entry[T]] = []
+        size = 0
+        for position, topic, event in connection.execute(_READ, (start, end, limit)):
+            try:
+                entries.append(Entry(position, topic, self._content.decode(event)))
+            except (ValueError, msgspec.MsgspecError) as error:
+                raise sqlite3.DatabaseError(f"event {position} is malformed: {error}") from error
+            size += len(event)
+            if len(entries) == limit or size > READ_BYTES:
+                return Batch(entries, position)
+        return Batch(entries, end)
 
     async def advance(self, subscription: str, position: int) -> None:
         kept = Kept(position, time.time())
@@ -148,6 +163,47 @@ class SqliteStore:
         return more
 
 
+class _Tail(Generic[T]):
+    """The newest entries, in memory.
+
+    limit: of what they take, in bytes; the oldest go.
+    """
+
+    def __init__(self, size: Callable[[T], int], limit: int) -> None:
+        self._size = size
+        self._limit = limit
+        self._entries: deque[Entry[T]] = deque()
+        self._bytes = 0
+
+    def add(self, entries: Sequence[Entry[T]]) -> None:
+        for entry in entries:
+            self._entries.append(entry)
+            self._bytes += ENTRY_BYTES + self._size(entry.event)
+        while self._bytes > self._limit:
+            self._bytes -= ENTRY_BYTES + self._size(self._entries.popleft().event)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes = 0
+
+    def read(self, after: int, wanted: Wanted, limit: int) -> Batch[T] | None:
+        """As Store.read; None where it does not reach back so far."""
+        entries = self._entries
+        if not entries or after < entries[0].position - 1:
+            return None
+        found: list[Entry[T]] = []
+        scanned = after
+        # By index: near its ends a deque is fast, and most readers are near its end.
+        for index in range(after - entries[0].position + 1, len(entries)):
+            entry = entries[index]
+            scanned = entry.position
+            if wanted(entry.topic):
+                found.append(entry)
+                if len(found) == limit:
+                    break
+        return Batch(found, scanned)
+
+
 def _load(connection: sqlite3.Connection) -> tuple[int, int, dict[str, Kept]]:
     """(first, last, the subscriptions)"""
     sequence = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
@@ -159,18 +215,3 @@ def _load(connection: sqlite3.Connection) -> tuple[int, int, dict[str, Kept]]:
 def _first(connection: sqlite3.Connection) -> int | None:
     found: int | None = connection.execute("SELECT min(position) FROM events").fetchone()[0]
     return found
-
-
-def _read(connection: sqlite3.Connection, start: int, end: int, wanted: Wanted, limit: int) -> Batch:
-    connection.create_function("wanted", 1, wanted, deterministic=True)
-    entries: list[Entry] = []
-    size = 0
-    for position, topic, event in connection.execute(_READ, (start, end, limit)):
-        try:
-            entries.append(Entry(position, topic, _decode(event)))
-        except msgspec.DecodeError as error:
-            raise sqlite3.DatabaseError(f"event {position} is malformed: {error}") from error
-        size += len(event)
-        if len(entries) == limit or size > READ_BYTES:
-            return Batch(entries, position)
-    return Batch(entries, end)

@@ -1,15 +1,15 @@
-"""Broker: a store with those who wait for its events."""
+"""Journal: a store with those who wait for its events."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from adapters.events.config import Endpoint
-from adapters.events.status import unopened
-from adapters.events.store import Batch, Entry, Store, Wanted
-from gateway.codecs.cloudevents import CloudEvent
+import msgspec
+
+from gateway.journal.entry import Batch, Content, Entry, Wanted
+from gateway.journal.store import NOUN, Store
 from gateway.net.counters import Counters
 from gateway.net.redelivery import backoff
 from gateway.status import Code, Failure
@@ -19,22 +19,42 @@ PRUNE_SECONDS: Final = 5.0
 REOPEN_SECONDS: Final = 0.2
 MAX_REOPEN_SECONDS: Final = 5.0
 
-log = logging.getLogger("gateway.events")
+T = TypeVar("T")
+
+log = logging.getLogger("gateway.journal")
 
 
-class Broker:
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept, and for how long.
+
+    limit: in bytes, over which new events are refused.
+    retained: in bytes, from which on the oldest events go that every subscription has handled.
+    seconds: for which events are kept. One that a subscription has not handled yet stays, unless nothing was heard of
+        that subscription for so long.
+    """
+
+    limit: int
+    retained: int
+    seconds: float
+
+
+class Journal(Generic[T]):
     """Events are there for those who ask for them once append() has synced them.
 
-    endpoint: how much is kept, and for how long; may be replaced at any time.
+    name: of the endpoint, for logs and counters.
+    retention: may be replaced at any time.
     dead_letters, given_up: counters of events that subscriptions could not handle, and of those that were no longer
         kept when a subscription came to them.
     """
 
-    def __init__(self, name: str, store: Store, endpoint: Endpoint, counters: Counters) -> None:
+    def __init__(
+        self, name: str, content: Content[T], store: Store[T], retention: Retention, counters: Counters
+    ) -> None:
         self.name = name
         self.dead_letters = counters.counter(name, "dead_letters")
         self.given_up = counters.counter(name, "events_given_up")
-        self.endpoint = endpoint
+        self.content = content
+        self.retention = retention
         self._store = store
         self._held: dict[str, asyncio.Lock] = {}
         self._opened = asyncio.Event()
@@ -52,7 +72,7 @@ class Broker:
         """Open the store in the background, and keep it within its bounds."""
         if self._task is None:
             self._trouble = "not open yet"
-            self._task = asyncio.create_task(self._keep(), name=f"events {self.name}")
+            self._task = asyncio.create_task(self._keep(), name=f"journal {self.name}")
 
     async def stop(self) -> None:
         """Write what was begun, and close the store. Safe at any time."""
@@ -78,10 +98,10 @@ class Broker:
         """The newest position that was given."""
         return self._store.last
 
-    async def append(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
+    async def append(self, events: Sequence[tuple[str, T]]) -> int:
         """Store.append. Cancelled, the outcome is unknown."""
         self._check_open()
-        self._store.limit = self.endpoint.max_bytes
+        self._store.limit = self.retention.limit
         try:
             return await self._store.append(events)
         except Failure as failure:
@@ -89,7 +109,7 @@ class Broker:
                 self._crowded.set()
             raise
 
-    async def read(self, after: int, wanted: Wanted, limit: int = READ) -> Batch:
+    async def read(self, after: int, wanted: Wanted, limit: int = READ) -> Batch[T]:
         """Store.read."""
         self._check_open()
         return await self._store.read(after, wanted, limit)
@@ -99,7 +119,7 @@ class Broker:
         while self._store.last <= last:
             await self._news.wait()
 
-    async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Entry, None]:
+    async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Entry[T], None]:
         """The wanted entries after a position, those that are still to come too.
 
         Raises Failure: OUT_OF_RANGE where entries are no longer kept that it had not come to, UNAVAILABLE.
@@ -130,7 +150,7 @@ class Broker:
         await self._held.setdefault(subscription, asyncio.Lock()).acquire()
 
     def release(self, subscription: str) -> None:
-        """After hold(): it is consumed no more. What it has not come to is kept for the endpoint's retention."""
+        """After hold(): it is consumed no more. What it has not come to is kept as long as retention says."""
         self._held[subscription].release()
 
     def _is_held(self, subscription: str) -> bool:
@@ -139,13 +159,13 @@ class Broker:
 
     def _check_open(self) -> None:
         if not self._opened.is_set():
-            raise unopened()
+            raise Failure(Code.UNAVAILABLE, f"the {NOUN} is not open", retry_after=1.0, sent=False)
 
-    def _appended(self, entries: Sequence[Entry]) -> None:
+    def _appended(self, entries: Sequence[Entry[T]]) -> None:
         # Those who wait are many, and each looks for itself.
         news, self._news = self._news, asyncio.Event()
         news.set()
-        if self._store.bytes > self.endpoint.retained:
+        if self._store.bytes > self.retention.retained:
             self._crowded.set()
 
     async def _keep(self) -> None:
@@ -155,7 +175,7 @@ class Broker:
                 await self._store.open()
             except OSError as error:
                 if str(error) != self._trouble:
-                    log.warning("events %s: %s", self.name, error)
+                    log.warning("journal %s: %s", self.name, error)
                 self._trouble = str(error)
                 attempt += 1
                 await asyncio.sleep(backoff(attempt, REOPEN_SECONDS, MAX_REOPEN_SECONDS))
@@ -166,7 +186,7 @@ class Broker:
             try:
                 await self._prune()
             except Failure as failure:
-                log.warning("events %s: can't forget old events: %s", self.name, failure)
+                log.warning("journal %s: can't forget old events: %s", self.name, failure)
             try:
                 async with asyncio.timeout(PRUNE_SECONDS):
                     await self._crowded.wait()
@@ -177,7 +197,7 @@ class Broker:
             self._crowded.clear()
 
     async def _prune(self) -> None:
-        older = time.time() - self.endpoint.retention
+        older = time.time() - self.retention.seconds
         before = 1 + min(
             (
                 kept.position
@@ -186,5 +206,5 @@ class Broker:
             ),
             default=self.last,
         )
-        while await self._store.prune(before, older, self.endpoint.retained):
+        while await self._store.prune(before, older, self.retention.retained):
             pass
