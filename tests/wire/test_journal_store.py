@@ -41,10 +41,6 @@ async def store(
         made = MemoryStore(CONTENT, LIMIT)
     else:
         made = SqliteStore(tmp_path / "events.db", CONTENT, LIMIT)
-        MemoryStore(CONTENT, LIMIT)
-        if request.param == "memory"
-        else SqliteStore(tmp_path / "events.db", CONTENT, LIMIT)
-    )
     await made.open()
     yield made
     await made.close()
