@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
-from adapters.thrift.wire import Envelope, MessageType, read_message, write_message
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import Envelope, MessageType, read_message, write_message
 from gateway.net.framing import FrameReader, FramingError
 from gateway.status import Code, Failure
 

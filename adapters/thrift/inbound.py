@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from adapters.thrift.boundary import BufferedReader
 from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.listener import Listener
 from adapters.thrift.processor import Processor
-from adapters.thrift.wire import CONTENT_TYPE, Envelope, MessageType, framed, read_message, write_failure
+from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_boundary import BufferedReader
+from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, framed, read_message
 from gateway.message import Context
 from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from adapters.thrift.processor import Processor
-from adapters.thrift.wire import Envelope, MessageType, read_message, write_failure
+from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import Envelope, MessageType, read_message
 from gateway.message import Context
 from gateway.net.framing import FrameReader, FramingError
 from gateway.status import Failure, invalid

@@ -7,23 +7,22 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.thrift.boundary import BufferedReader
 from adapters.thrift.channel import Channel, Pool
 from adapters.thrift.config import ThriftEndpoint, ThriftTarget
 from adapters.thrift.contract import Throw, contract_of, function_of, load
-from adapters.thrift.status import FROM_HTTP
-from adapters.thrift.wire import (
+from adapters.thrift.status import FROM_HTTP, read_failure
+from gateway.codecs.format import Decode, Unknown
+from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift_boundary import BufferedReader
+from gateway.codecs.thrift_message import (
     CONTENT_TYPE,
     SEPARATOR,
     Envelope,
     MessageType,
     framed,
-    read_failure,
     read_message,
     write_message,
 )
-from gateway.codecs.format import Decode, Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from adapters.thrift.contract import function_of
-from adapters.thrift.wire import SEPARATOR, Envelope, MessageType, write_failure, write_message
+from adapters.thrift.status import write_failure
 from gateway.codecs.format import Encode
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import SEPARATOR, Envelope, MessageType, write_message
 from gateway.message import Context, Header, Message
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid

@@ -1,4 +1,4 @@
-"""Codes as types of TApplicationException, and back.
+"""Failures as TApplicationExceptions, and back.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-rpc.md, "Protocol exceptions".
 """
@@ -8,10 +8,26 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
+from gateway.codecs.format import Unknown
+from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift_message import Envelope, MessageType, write_message
+from gateway.schema.idl.thrift import ThriftField, ThriftKind, ThriftType
+from gateway.schema.types import INT32, STRING, Field, Record
+from gateway.schema.values import struct_of
 from gateway.status import Code, Failure
 
 MAX_TEXT: Final = 1000
 """Characters of an error's text, either way."""
+_EXCEPTION: Final = Record(
+    "TApplicationException",
+    [
+        Field("message", STRING, default="", wire=ThriftField(1, ThriftType(ThriftKind.STRING, STRING))),
+        Field("type", INT32, default=0, wire=ThriftField(2, ThriftType(ThriftKind.I32, INT32))),
+    ],
+)
+_FORMATS: Final = {protocol: ThriftFormat(protocol, None) for protocol in Protocol}
+_WRITE_EXCEPTION: Final = {protocol: format_.encoder(_EXCEPTION) for protocol, format_ in _FORMATS.items()}
+_READ_EXCEPTION: Final = {protocol: format_.decoder(_EXCEPTION, Unknown.DROP) for protocol, format_ in _FORMATS.items()}
 _TOLD: Final = re.compile(r"([A-Z_]{2,}): (.*?)(?: at (\$\S*))?", re.DOTALL)
 
 
@@ -79,3 +95,20 @@ def failure_of(type_: int, text: str) -> Failure:
         return Failure(Code[found[1]], found[2], path=found[3] or "")
     known = ApplicationError(type_) if type_ in list(ApplicationError) else ApplicationError.UNKNOWN
     return Failure(FROM_WIRE[known], text[:MAX_TEXT] or f"the upstream answered {known.name}")
+
+
+def write_failure(protocol: Protocol, call: Envelope, failure: Failure) -> bytes:
+    """The reply that is a TApplicationException."""
+    text = told(failure).encode(errors="replace").decode()
+    value = struct_of(_EXCEPTION)(message=text, type=int(TO_WIRE[failure.code]))
+    body = _WRITE_EXCEPTION[protocol](value)
+    return write_message(protocol, Envelope(call.name, MessageType.EXCEPTION, call.seqid, body, call.strict))
+
+
+def read_failure(protocol: Protocol, body: bytes) -> Failure:
+    """The failure that a TApplicationException is."""
+    try:
+        value = _READ_EXCEPTION[protocol](body)
+    except Failure:
+        return Failure(Code.INTERNAL, "the upstream answered with a malformed exception")
+    return failure_of(value.type, value.message)

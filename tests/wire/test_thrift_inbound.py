@@ -11,8 +11,9 @@ import pytest
 from support.plain import plain
 from support.thrift_service import EVERYTHING, served
 
-from adapters.thrift.wire import Envelope, MessageType, framed, read_failure, read_message, write_message
+from adapters.thrift.status import read_failure
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
 from gateway.net.http_client import HttpClient
 from gateway.status import Code, Detail, Failure
 

@@ -10,8 +10,9 @@ import pytest
 from support.plain import plain
 from support.thrift_service import EVERYTHING, Caller, served
 
-from adapters.thrift.wire import Envelope, MessageType, framed, read_message, write_failure, write_message
+from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
 from gateway.message import Context
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer

@@ -8,18 +8,10 @@ from hypothesis import strategies as st
 from support.thrift_apache import EVERYTHING
 from support.thrift_values import values
 
-from adapters.thrift.boundary import BufferedReader
-from adapters.thrift.status import TO_WIRE, ApplicationError, failure_of, told
-from adapters.thrift.wire import (
-    Envelope,
-    MessageType,
-    framed,
-    read_failure,
-    read_message,
-    write_failure,
-    write_message,
-)
+from adapters.thrift.status import TO_WIRE, ApplicationError, failure_of, read_failure, told, write_failure
 from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift_boundary import BufferedReader
+from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
 from gateway.net.framing import FramingError
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Code, Failure

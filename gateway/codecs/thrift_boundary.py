@@ -8,9 +8,9 @@ import struct
 from collections.abc import Callable, Generator, Mapping
 from typing import Final
 
-from adapters.thrift.wire import COMPACT, MAX_NAME, VERSION
 from gateway.codecs import thrift_binary
 from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_message import COMPACT, MAX_NAME, VERSION
 from gateway.codecs.thrift_source import DEPTH
 from gateway.net.framing import FramingError
 

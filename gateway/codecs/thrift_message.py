@@ -11,15 +11,10 @@ from typing import Final
 
 import msgspec
 
-from adapters.thrift.status import TO_WIRE, failure_of, told
-from gateway.codecs.format import Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_compact import varint, write_varint
 from gateway.codecs.thrift_source import OffenceError
-from gateway.schema.idl.thrift import ThriftField, ThriftKind, ThriftType
-from gateway.schema.types import INT32, STRING, Field, Record
-from gateway.schema.values import struct_of
-from gateway.status import Code, Failure, invalid
+from gateway.status import invalid
 
 MAX_NAME: Final = 1024
 """Bytes of a function's name, its service's included."""
@@ -35,16 +30,6 @@ _I32: Final = struct.Struct(">i")
 _JSON_HEAD: Final = re.compile(
     rb'\s*\[\s*1\s*,\s*("(?:[^"\\]|\\.){0,%d}")\s*,\s*([0-9])\s*,\s*(-?[0-9]{1,10})\s*,' % MAX_NAME
 )
-_EXCEPTION: Final = Record(
-    "TApplicationException",
-    [
-        Field("message", STRING, default="", wire=ThriftField(1, ThriftType(ThriftKind.STRING, STRING))),
-        Field("type", INT32, default=0, wire=ThriftField(2, ThriftType(ThriftKind.I32, INT32))),
-    ],
-)
-_FORMATS: Final = {protocol: ThriftFormat(protocol, None) for protocol in Protocol}
-_WRITE_EXCEPTION: Final = {protocol: format_.encoder(_EXCEPTION) for protocol, format_ in _FORMATS.items()}
-_READ_EXCEPTION: Final = {protocol: format_.decoder(_EXCEPTION, Unknown.DROP) for protocol, format_ in _FORMATS.items()}
 
 
 class MessageType(IntEnum):
@@ -136,20 +121,3 @@ def _read_json(data: bytes) -> Envelope:
 def framed(message: bytes) -> bytes:
     """With its length before it, as TFramedTransport has it."""
     return _LENGTH.pack(len(message)) + message
-
-
-def write_failure(protocol: Protocol, call: Envelope, failure: Failure) -> bytes:
-    """The reply that is a TApplicationException."""
-    text = told(failure).encode(errors="replace").decode()
-    value = struct_of(_EXCEPTION)(message=text, type=int(TO_WIRE[failure.code]))
-    body = _WRITE_EXCEPTION[protocol](value)
-    return write_message(protocol, Envelope(call.name, MessageType.EXCEPTION, call.seqid, body, call.strict))
-
-
-def read_failure(protocol: Protocol, body: bytes) -> Failure:
-    """The failure that a TApplicationException is."""
-    try:
-        value = _READ_EXCEPTION[protocol](body)
-    except Failure:
-        return Failure(Code.INTERNAL, "the upstream answered with a malformed exception")
-    return failure_of(value.type, value.message)
