@@ -1,14 +1,30 @@
 """Message is what gets translated; Context is what does not."""
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 Header = tuple[str, str | bytes]
 
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+
+
+TRACEPARENT: Final = "traceparent"
+"""The header that carries Context.trace, wherever there are headers."""
+
+_TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
+
+
+def trace_of(value: object) -> str:
+    """A caller's W3C traceparent. Empty for what is none: it would be passed on to all that believe it is one."""
+    if not value:
+        return ""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    return value if isinstance(value, str) and _TRACE.fullmatch(value) else ""
 
 
 class Message(msgspec.Struct, gc=False):

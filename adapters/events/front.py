@@ -18,8 +18,9 @@ from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.journal import Journal
 from gateway.journal.topic import is_topic
 from gateway.net import webhook_signature as signature
+from gateway.net.http_failure import PayloadTooLarge, RequestTimeout
 from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer, PayloadTooLarge, RequestTimeout
+from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
 from gateway.status import Code, Failure, invalid
 

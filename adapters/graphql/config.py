@@ -1,13 +1,11 @@
 """GraphQL in routes.yaml."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
-from yarl import URL
+from pydantic import Field, model_validator
 
 from gateway import port
-from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http_address import Listen, LiteralPath, ServiceUrl, one_direction
 
 ScalarKind = Literal[
     "bool", "int32", "int64", "uint32", "uint64", "integer", "float32", "float64",
@@ -18,35 +16,17 @@ ScalarKind = Literal[
 _FIELD = r"^(Query|Mutation|Subscription)\._?[A-Za-z][A-Za-z0-9_]*$"  # names with two underscores are GraphQL's own
 
 
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-def _path(text: str) -> str:
-    if not PathTemplate(text).literal:
-        raise ValueError(f"{text!r}: all fields of an endpoint are at one path, without variables")
-    return text
-
-
-def _url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
-        raise ValueError(f"{text!r} is not a URL such as http://orders:8080/graphql")
-    return text
-
-
 class Endpoint(port.Endpoint):
     """A GraphQL service that the gateway is (`listen` and `path`), or one that it calls (`target`)."""
 
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
     )
-    path: Annotated[str, AfterValidator(_path)] = Field(
+    path: LiteralPath = Field(
         default="/graphql",
         description="Inbound: where the service is, for POST, GET, server-sent events and WebSockets.",
     )
-    target: Annotated[str, AfterValidator(_url)] | None = Field(
+    target: ServiceUrl | None = Field(
         default=None,
         description="Outbound: URL of the service; https:// verifies its certificate. Subscriptions go to the same "
         "URL as a WebSocket.",
@@ -97,10 +77,10 @@ class Endpoint(port.Endpoint):
         description="Inbound: web origins whose pages may open WebSockets besides those of this host; * is any.",
     )
 
+    _one_direction = model_validator(mode="after")(one_direction)
+
     @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if (self.listen is None) == (self.target is None):
-            raise ValueError("give listen (inbound) or target (outbound)")
+    def _one_schema(self) -> Self:
         if self.target is not None and (self.sdl is None) == (not self.introspection):
             raise ValueError("the schema is missing: give sdl, or introspection: true, not both")
         return self

@@ -13,7 +13,8 @@ from adapters.graphql.executable import Caller
 from adapters.graphql.status import BAD_REQUEST
 from adapters.graphql.wire import COMPLETE, HEARTBEAT, parse_json, sse_next, to_json
 from gateway.codecs.form import parse_form
-from gateway.net.http_server import HttpReply, HttpRequest, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.net.http_failure import status_of
+from gateway.net.http_server import HttpReply, HttpRequest
 from gateway.status import Failure
 
 RESPONSE: Final = "application/graphql-response+json"
@@ -49,7 +50,7 @@ class Exchange:
             return self._refusal(request, _malformed(str(problem)))
         except Failure as failure:
             return self._refusal(
-                request, RequestError([error_of_failure(failure)], _status(failure), well_formed=False)
+                request, RequestError([error_of_failure(failure)], status_of(failure, otherwise=400), well_formed=False)
             )
         return await self._answer(request, asked, safe=False)
 
@@ -223,15 +224,3 @@ def _malformed(text: str) -> RequestError:
 
 def _not_acceptable(text: str) -> RequestError:
     return RequestError([error(text, BAD_REQUEST)], 406, well_formed=False)
-
-
-def _status(failure: Failure) -> int:
-    match failure:
-        case PayloadTooLarge():
-            return 413
-        case RequestTimeout():
-            return 408
-        case UnsupportedEncoding():
-            return 415
-        case _:
-            return 400

@@ -1,45 +1,23 @@
 """HTTP in routes.yaml."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
-from yarl import URL
+from pydantic import Field, model_validator
 
-from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http_address import BaseUrl, Listen, Path, one_direction
 from gateway.port import Address, Endpoint
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 BODYLESS = frozenset({"GET", "DELETE"})
 
 
-def _template(text: str) -> str:
-    PathTemplate(text)
-    return text
-
-
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-def _base_url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment or url.user:
-        raise ValueError(f"{text!r} is not a base URL such as http://inventory:8080/api")
-    return text.rstrip("/")
-
-
-Path = Annotated[str, AfterValidator(_template)]
-
-
 class HttpEndpoint(Endpoint):
     """An HTTP listener (`listen`) or an HTTP service (`target`)."""
 
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
     )
-    target: Annotated[str, AfterValidator(_base_url)] | None = Field(
+    target: BaseUrl | None = Field(
         default=None, description="Outbound: base URL of the service; https:// verifies its certificate."
     )
     openapi: str | None = Field(
@@ -66,11 +44,7 @@ class HttpEndpoint(Endpoint):
         description="How decimals are written where the OpenAPI document does not say it; both forms are read.",
     )
 
-    @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if (self.listen is None) == (self.target is None):
-            raise ValueError("give listen (inbound) or target (outbound)")
-        return self
+    _one_direction = model_validator(mode="after")(one_direction)
 
 
 class _HttpAddress(Address):

@@ -1,21 +1,24 @@
 """Calls of routes as HTTP requests."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-
-import msgspec
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from typing import Any
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpTarget
 from adapters.http.openapi import Api, Wire
-from adapters.http.problem import failure_of, failure_of_problem
-from adapters.http.wire import JSON, NDJSON, SSE, LineReader, SseReader, array_items, one_line
+from adapters.http.status import code_of
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
+from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
+from gateway.net.http_problem import answered_failure
+from gateway.net.json_stream import NDJSON, one_line
+from gateway.net.media_type import JSON, parse_media_type
 from gateway.net.network import Network
+from gateway.net.problem_json import failure_of, title
+from gateway.net.reply_reader import ACCEPT, read_replies
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
@@ -104,70 +107,26 @@ class _HttpService:
     async def call(self, request: Message, context: Context) -> Message:
         url, body, own = self._address(request)
         headers = [*self._headers(request, context, JSON, JSON), *own]
-        answer = await self._client.request(self._method, url, headers, body, _remaining(context))
+        answer = await self._client.request(self._method, url, headers, body, remaining(context))
         return self._reply(answer)
 
     def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         url, body, own = self._address(request)
-        accept = f"{NDJSON}, {SSE}, {JSON};q=0.5" if self._many else JSON
+        accept = ACCEPT if self._many else JSON
         headers = [*self._headers(request, context, JSON if more is None else NDJSON, accept), *own]
         content = body if more is None else _lines(more)
         return self._exchange(self._client.stream(self._method, url, headers, content, None))
 
     async def _exchange(self, exchange: HttpStream) -> AsyncGenerator[Message, None]:
         async with exchange as answer:
-            if not 200 <= answer.status < 300:
-                body = b"".join([chunk async for chunk in self._limited(answer)])
-                raise failure_of(answer.status, answer.headers, body)
-            if not self._many:
-                body = b"".join([chunk async for chunk in self._limited(answer)])
+            if not self._many or not 200 <= answer.status < 300:
+                body = await answer.body(self._max_bytes)
                 yield self._reply(HttpAnswer(answer.status, answer.headers, body))
                 return
-            async for body in self._messages(answer):
+            async for body in read_replies(answer, self._max_bytes, _ended):
                 yield Message(body)
-
-    async def _messages(self, answer: HttpStream) -> AsyncIterator[bytes]:
-        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        match media_type:
-            case "text/event-stream":
-                events = SseReader(self._max_bytes, self._too_large)
-                async for chunk in answer.chunks():
-                    for event in events.feed(chunk):
-                        if event.event == "error":
-                            raise _in_band(event.data)
-                        if event.event == "end":
-                            return
-                        yield event.data
-            case "application/x-ndjson" | "application/ndjson" | "application/jsonl":
-                lines = LineReader(self._max_bytes, self._too_large)
-                async for chunk in answer.chunks():
-                    for line in lines.feed(chunk):
-                        yield _line(line)
-                for line in lines.end():
-                    yield _line(line)
-            case "application/json":
-                body = b"".join([chunk async for chunk in self._limited(answer)])
-                try:
-                    items = array_items(body)
-                except Failure as failure:
-                    raise Failure(Code.INTERNAL, f"the upstream's stream: {failure.message}") from failure
-                for item in items:
-                    yield item
-            case other:
-                raise Failure(Code.INTERNAL, f"the upstream answered with {other or 'no content type'}, not a stream")
-
-    def _too_large(self) -> Failure:
-        return Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._max_bytes} bytes")
-
-    async def _limited(self, answer: HttpStream) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in answer.chunks():
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise self._too_large()
-            yield chunk
 
     def _plain_address(self, request: Message) -> tuple[str, bytes, Iterable[tuple[str, str]]]:
         """(URL, body, headers of its own)"""
@@ -185,31 +144,22 @@ class _HttpService:
         return (f"{url}?{call.query}" if call.query else url), call.body, call.headers.items()
 
     def _headers(self, request: Message, context: Context, content: str, accept: str) -> list[tuple[str, str]]:
-        headers = [("Accept", accept)]
-        if not self._bodyless:
-            headers.append(("Content-Type", content))
-        if context.trace:
-            headers.append(("traceparent", context.trace))
-        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
-        return headers
+        own = (("Accept", accept),) if self._bodyless else (("Accept", accept), ("Content-Type", content))
+        return request_headers(own, request, context)
 
     def _reply(self, answer: HttpAnswer) -> Message:
         if not 200 <= answer.status < 300:
-            raise failure_of(answer.status, answer.headers, answer.body)
-        headers = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
+            raise _refused(answer)
+        headers = reply_headers(answer.headers, self._wanted)
         if not answer.body:
             # An empty 2xx says that all went well; as JSON that is an object without members.
             return Message(b"{}", headers)
-        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != JSON and not media_type.endswith("+json"):
-            raise Failure(Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not JSON")
+        content_type = answer.headers.get("content-type", "")
+        if content_type != JSON:
+            media_type, _ = parse_media_type(content_type)
+            if media_type != JSON and not media_type.endswith("+json"):
+                raise Failure(Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not JSON")
         return Message(answer.body, headers)
-
-
-def _remaining(context: Context) -> float | None:
-    if context.deadline == float("inf"):
-        return None
-    return max(0.001, context.deadline - asyncio.get_running_loop().time())
 
 
 async def _lines(more: AsyncIterator[Message]) -> AsyncGenerator[bytes, None]:
@@ -218,30 +168,12 @@ async def _lines(more: AsyncIterator[Message]) -> AsyncGenerator[bytes, None]:
         yield one_line(body.body if isinstance(body, HttpCall) else body) + b"\n"
 
 
-def _in_band(data: bytes) -> Failure:
-    try:
-        problem = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        problem = {}
-    problem = problem if isinstance(problem, dict) else {}
+def _refused(answer: HttpAnswer) -> Failure:
+    return answered_failure(answer.status, answer.headers, answer.body, code_of(answer.status))
+
+
+def _ended(problem: Mapping[str, Any]) -> Failure:
+    """The failure that ends a stream."""
     status = problem.get("status")
-    return failure_of_problem(status if isinstance(status, int) else 500, problem)
-
-
-def _line(line: bytes) -> bytes:
-    """The message, unless it is the error that ends a broken stream."""
-    if line.startswith(b'{"error":'):
-        for item in _errors(line):
-            raise item
-    return line
-
-
-def _errors(line: bytes) -> Iterator[Failure]:
-    try:
-        parsed = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return
-    error = parsed.get("error") if isinstance(parsed, dict) and len(parsed) == 1 else None
-    if isinstance(error, dict) and ("code" in error or "status" in error):
-        status = error.get("status")
-        yield failure_of_problem(status if isinstance(status, int) else 500, error)
+    status = status if isinstance(status, int) else 500
+    return failure_of(problem, code_of(status), f"the upstream answered {status} {title(status)}")

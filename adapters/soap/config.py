@@ -1,31 +1,11 @@
 """SOAP in routes.yaml."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
-from yarl import URL
+from pydantic import Field, SecretStr, model_validator
 
-from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http_address import Listen, LiteralPath, ServiceUrl, one_direction
 from gateway.port import Address, Endpoint
-
-
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-def _path(text: str) -> str:
-    if not PathTemplate(text).literal:
-        raise ValueError(f"{text!r}: all operations of an endpoint are at one path, without variables")
-    return text
-
-
-def _url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
-        raise ValueError(f"{text!r} is not a URL such as http://orders:8080/soap")
-    return text
 
 
 class SoapEndpoint(Endpoint):
@@ -40,13 +20,13 @@ class SoapEndpoint(Endpoint):
     )
     service: str = Field(default="", description="Name of the wsdl:service, where the WSDL has several.")
     port: str = Field(default="", description="Name of the wsdl:port, where the service's ports differ.")
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
     )
-    path: Annotated[str, AfterValidator(_path)] = Field(
+    path: LiteralPath = Field(
         default="/", description="Inbound: where the service is; GET with ?wsdl answers its WSDL."
     )
-    target: Annotated[str, AfterValidator(_url)] | None = Field(
+    target: ServiceUrl | None = Field(
         default=None, description="Outbound: URL of the service; https:// verifies its certificate."
     )
     version: Literal["1.1", "1.2"] | None = Field(
@@ -59,10 +39,10 @@ class SoapEndpoint(Endpoint):
     )
     max_message_bytes: int = Field(default=1024 * 1024, ge=1, description="Largest message, inflated.")
 
+    _one_direction = model_validator(mode="after")(one_direction)
+
     @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if (self.listen is None) == (self.target is None):
-            raise ValueError("give listen (inbound) or target (outbound)")
+    def _one_user(self) -> Self:
         if self.password.get_secret_value() and not self.username:
             raise ValueError("a password needs a username")
         return self

@@ -7,11 +7,11 @@ from urllib.parse import quote, unquote
 
 from lxml import etree
 
+from gateway.net.http_problem import problem_reply
 from gateway.net.http_server import HttpReply, HttpRequest
-from gateway.net.problem_json import PROBLEM_JSON, problem_json
 from gateway.schema.idl.wsdl import SOAP11, SOAP12, WSDL, Port, Wsdl
 from gateway.schema.idl.xml_document import XSD, Element, parse_xml
-from gateway.status import Code
+from gateway.status import Code, Failure
 
 _XML: Final = (("Content-Type", "text/xml; charset=utf-8"),)
 _LOCATIONS: Final = {
@@ -41,8 +41,7 @@ class Description:
             for path, known in self._names.items():
                 if known == wanted:
                     return HttpReply(200, _XML, self._document(path, here))
-        problem = problem_json(404, Code.NOT_FOUND, "call this service with POST; its WSDL is at ?wsdl")
-        return HttpReply(404, [("Content-Type", PROBLEM_JSON)], problem)
+        return problem_reply(Failure(Code.NOT_FOUND, "call this service with POST; its WSDL is at ?wsdl"))
 
     def _document(self, path: Path, here: str) -> bytes:
         root = parse_xml(path.read_bytes())

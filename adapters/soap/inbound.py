@@ -24,8 +24,11 @@ from adapters.soap.wire import (
 from gateway.codecs.format import Encode
 from gateway.codecs.xml import SoapFormat
 from gateway.message import Context, Header, Message
+from gateway.net.http_call import crossing
+from gateway.net.http_failure import UnsupportedMediaType, headers_of, status_of
 from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, PayloadTooLarge
+from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
+from gateway.net.media_type import parse_media_type
 from gateway.net.network import Network
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.wsdl import Port, Version, Wsdl
@@ -34,16 +37,6 @@ from gateway.schema.types import Operation
 from gateway.status import Code, Failure, invalid
 
 _VERSIONS: Final = {media_type: version for version, media_type in MEDIA_TYPE.items()}
-
-
-class UnsupportedMediaType(Failure):
-    """A body that is no SOAP envelope by its content type; HTTP has a status of its own for it (415)."""
-
-    def __init__(self, given: str) -> None:
-        expected = " or ".join(MEDIA_TYPE.values())
-        super().__init__(
-            Code.INVALID_ARGUMENT, f"content type {given[:100] or 'none'} is not read here, {expected} is", sent=False
-        )
 
 
 class SoapInbound:
@@ -144,11 +137,11 @@ class _SoapService:
             served = self._find(received, action)
             reply = await served.call(
                 Message(received.body if received.body is not None else b"", _headers(request, received, served)),
-                Context(peer=request.peer, trace=request.headers.get("traceparent", "")),
+                request.context(),
             )
         except Failure as failure:
             return _failed(version, failure, served)
-        headers = [(name, value) for name, value in reply.headers if isinstance(value, str)]
+        headers = crossing(reply.headers)
         if reply.body is None:
             return HttpReply(202, headers)
         headers.append(("Content-Type", CONTENT_TYPE[version]))
@@ -188,15 +181,10 @@ def _served(binding: Binding, format_: SoapFormat) -> _Served:
 def _media_type(headers: Mapping[str, str]) -> tuple[Version, str, str]:
     """(version, action, charset) of the HTTP headers. SOAP 1.2 has its action in the content type (part 2, 6.5)."""
     given = headers.get("content-type", "")
-    media_type, *parameters = given.split(";")
-    version = _VERSIONS.get(media_type.strip().lower())
+    media_type, values = parse_media_type(given)
+    version = _VERSIONS.get(media_type)
     if version is None:
-        raise UnsupportedMediaType(given)
-    values = {
-        name.strip().lower(): value.strip().strip('"')
-        for name, equals, value in (parameter.partition("=") for parameter in parameters)
-        if equals
-    }
+        raise UnsupportedMediaType(given, list(_VERSIONS))
     action = values.get("action") or headers.get("soapaction", "").strip().strip('"')
     return version, action, values.get("charset", "")
 
@@ -212,23 +200,13 @@ def _headers(request: HttpRequest, received: Envelope, served: _Served) -> list[
     if not served.headers:
         return []
     headers: list[Header] = list(header_texts(received.headers, served.headers))
-    headers += [(name, value) for name in served.headers if (value := request.headers.get(name)) is not None]
-    return headers
+    return headers + request.wanted(served.headers)
 
 
 def _failed(version: Version, failure: Failure, served: _Served | None) -> HttpReply:
     status, body = fault(version, failure, _declared(failure, served))
-    match failure:
-        case PayloadTooLarge():
-            status = 413
-        case UnsupportedMediaType():
-            status = 415
-        case _:
-            pass
-    headers = [("Content-Type", CONTENT_TYPE[version])]
-    if failure.retry_after is not None:
-        headers.append(("Retry-After", str(max(1, round(failure.retry_after)))))
-    return HttpReply(status, headers, body)
+    headers = [("Content-Type", CONTENT_TYPE[version]), *headers_of(failure)]
+    return HttpReply(status_of(failure, otherwise=status), headers, body)
 
 
 def _declared(failure: Failure, served: _Served | None) -> str:

@@ -1,6 +1,5 @@
 """Calls of routes as SOAP requests."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,10 @@ from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, rea
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.xml import SoapFormat
 from gateway.message import Context, Message
+from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.http_failure import retry_after
+from gateway.net.media_type import parse_media_type
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
@@ -92,13 +94,9 @@ class _SoapCall:
             self._security = lambda: username_token(endpoint.username, password, digest=endpoint.password_digest)
 
     async def call(self, request: Message, context: Context) -> Message:
-        headers = list(self._headers)
-        if context.trace:
-            headers.append(("traceparent", context.trace))
-        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
+        headers = request_headers(self._headers, request, context)
         body = envelope(self._version, request.body, self._security(), encoded=self._encoded)
-        remaining = context.deadline - asyncio.get_running_loop().time()
-        answer = await self._client.request("POST", self._target, headers, body, remaining)
+        answer = await self._client.request("POST", self._target, headers, body, remaining(context))
         return self._reply(answer)
 
     def stream(
@@ -107,7 +105,7 @@ class _SoapCall:
         raise TypeError("SOAP operations are unary")
 
     def _reply(self, answer: HttpAnswer) -> Message:
-        headers = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
+        headers = reply_headers(answer.headers, self._wanted)
         body = self._body(answer)
         if self._output is None:
             return Message(None, headers)
@@ -122,7 +120,8 @@ class _SoapCall:
         if good and self._output is None and not answer.body.strip():
             return None
         try:
-            received = read_envelope(parse_xml(answer.body, _charset(answer.headers)))
+            _, parameters = parse_media_type(answer.headers.get("content-type", ""))
+            received = read_envelope(parse_xml(answer.body, parameters.get("charset", "")))
         except (XmlError, Failure) as error:
             if not good:
                 raise _without_envelope(answer) from None
@@ -148,8 +147,8 @@ class _SoapCall:
                 return Failure(Code.FAILED_PRECONDITION, message, details=[detail])
             own = read_failure(element)
             if own is not None and own[0] in Code.__members__ and own[0] != Code.OK.name:
-                return Failure(Code[own[0]], own[1] or message, path=own[2], retry_after=_retry_after(answer))
-        return Failure(code_of_fault(fault.code), message, retry_after=_retry_after(answer))
+                return Failure(Code[own[0]], own[1] or message, path=own[2], retry_after=retry_after(answer.headers))
+        return Failure(code_of_fault(fault.code), message, retry_after=retry_after(answer.headers))
 
 
 def _static_headers(version: Version, action: str) -> tuple[tuple[str, str], ...]:
@@ -161,20 +160,7 @@ def _static_headers(version: Version, action: str) -> tuple[tuple[str, str], ...
 
 def _without_envelope(answer: HttpAnswer) -> Failure:
     code = code_of_status(answer.status)
-    return Failure(code, f"the upstream answered {answer.status} without SOAP", retry_after=_retry_after(answer))
-
-
-def _retry_after(answer: HttpAnswer) -> float | None:
-    text = answer.headers.get("retry-after", "")
-    return float(text) if text.isdecimal() and len(text) < 10 else None
-
-
-def _charset(headers: Mapping[str, str]) -> str:
-    for parameter in headers.get("content-type", "").split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"')
-    return ""
+    return Failure(code, f"the upstream answered {answer.status} without SOAP", retry_after=retry_after(answer.headers))
 
 
 def _sentence(error: Any) -> str:

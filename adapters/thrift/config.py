@@ -3,12 +3,11 @@
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from yarl import URL
 
 from gateway import port
 from gateway.codecs.format import Unknown
 from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http_address import LiteralPath, service_url
 from gateway.net.tls import Tls
 
 
@@ -34,7 +33,7 @@ class ThriftEndpoint(port.Endpoint):
         description="TBufferedTransport (messages follow each other), TFramedTransport (each with its length before "
         "it) or THttpTransport.",
     )
-    path: str = Field(default="/", description="Inbound with transport http: where the service is.")
+    path: LiteralPath = Field(default="/", description="Inbound with transport http: where the service is.")
     multiplexed: bool = Field(
         default=False,
         description="Functions are called as Service:function (TMultiplexedProtocol). listen: calls without a service "
@@ -82,13 +81,9 @@ class ThriftEndpoint(port.Endpoint):
         if self.listen:
             split_host_port(self.listen)
         elif http:
-            url = URL(self.target)
-            if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
-                raise ValueError(f"{self.target!r} is not a URL such as http://orders:8080/rpc")
+            service_url(self.target)
         elif not split_host_port(self.target)[0]:
             raise ValueError("a target needs a host")
-        if not PathTemplate(self.path).literal:
-            raise ValueError(f"{self.path!r}: all functions of an endpoint are at one path, without variables")
         if self.forward_headers and not http:
             raise ValueError(f"the {self.transport} transport has no headers to forward; http has")
         if self.tls is not None and http:

@@ -12,14 +12,13 @@ from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_boundary import BufferedReader
 from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, framed, read_message
-from gateway.message import Context
 from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming
+from gateway.net.http_failure import headers_of, status_of
+from gateway.net.http_problem import problem_reply
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
-from gateway.net.http_status import HTTP_STATUS
 from gateway.net.network import Network
-from gateway.net.problem_json import PROBLEM_JSON, details_json, problem_json
 from gateway.net.tls import server_context
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.thrift import ThriftSchema
@@ -145,20 +144,13 @@ class _HttpSide:
             call = read_message(self._protocol, await request.body(self._limit))
         except Failure as failure:
             unknown = Envelope("", MessageType.CALL, 0, b"")
-            return HttpReply(400, content, write_failure(self._protocol, unknown, failure))
-        headers = [
-            (name, value) for name in processor.headers(call) if (value := request.headers.get(name)) is not None
-        ]
-        context = Context(peer=request.peer, trace=request.headers.get("traceparent", ""))
+            headers = [*content, *headers_of(failure)]
+            return HttpReply(
+                status_of(failure, otherwise=400), headers, write_failure(self._protocol, unknown, failure)
+            )
         try:
-            reply = await processor.answer(call, context, headers)
+            reply = await processor.answer(call, request.context(), request.wanted(processor.headers(call)))
         except Failure as failure:
-            return _problem(failure)
+            # A oneway call that failed: Thrift has no reply to it, HTTP has.
+            return problem_reply(failure)
         return HttpReply(200, content, reply or b"")
-
-
-def _problem(failure: Failure) -> HttpReply:
-    """A oneway call that failed: Thrift has no reply to it, HTTP has."""
-    status = HTTP_STATUS[failure.code]
-    body = problem_json(status, failure.code, failure.message, path=failure.path, details=details_json(failure))
-    return HttpReply(status, [("Content-Type", PROBLEM_JSON)], body)

@@ -1,6 +1,5 @@
 """Calls of routes as Thrift calls."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -23,9 +22,10 @@ from gateway.codecs.thrift_message import (
     read_message,
     write_message,
 )
-from gateway.message import Context, Header, Message
+from gateway.message import Context, Message
 from gateway.net.address import split_host_port
 from gateway.net.framing import FrameReader, LengthFraming
+from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient
 from gateway.net.network import Network
 from gateway.net.problem_json import PROBLEM_JSON, failure_of
@@ -127,12 +127,8 @@ class _Http:
         _check_size(request.body, self._limit)
         type_ = MessageType.ONEWAY if oneway else MessageType.CALL
         message = write_message(self._protocol, Envelope(name, type_, 1, request.body, self._strict))
-        headers: list[tuple[str, str]] = [("Content-Type", CONTENT_TYPE), ("Accept", CONTENT_TYPE)]
-        if context.trace:
-            headers.append(("traceparent", context.trace))
-        headers += [(header, value) for header, value in request.headers if isinstance(value, str)]
-        remaining = context.deadline - asyncio.get_running_loop().time()
-        answer = await self._client.request("POST", self._url, headers, message, remaining)
+        headers = request_headers((("Content-Type", CONTENT_TYPE), ("Accept", CONTENT_TYPE)), request, context)
+        answer = await self._client.request("POST", self._url, headers, message, remaining(context))
         good = 200 <= answer.status < 300
         if oneway and good:
             return None, answer.headers
@@ -187,7 +183,7 @@ class _ThriftCall:
 
     async def call(self, request: Message, context: Context) -> Message:
         reply, received = await self._wire.call(self._name, request, context, oneway=self._oneway)
-        headers: list[Header] = [(name, value) for name in self._wanted if (value := received.get(name)) is not None]
+        headers = reply_headers(received, self._wanted)
         if reply is None:
             return Message(None, headers)
         if reply.type == MessageType.EXCEPTION:

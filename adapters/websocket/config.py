@@ -4,33 +4,14 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from yarl import URL
 
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
-from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http_address import Listen, Path, base_url, one_direction
 from gateway.net.websocket import WebSocketLimits
 from gateway.port import Address, Endpoint
 
 IN_FLIGHT = 16
-
-
-def _template(text: str) -> str:
-    PathTemplate(text)
-    return text
-
-
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-def _base_url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in ("ws", "wss") or not url.host or url.query_string or url.fragment or url.user:
-        raise ValueError(f"{text!r} is not a base URL such as ws://prices:8080/api")
-    return text.rstrip("/")
 
 
 def _origin(text: str) -> str:
@@ -42,17 +23,16 @@ def _origin(text: str) -> str:
 
 # A token of HTTP (RFC 9110, 5.6.2), as RFC 6455, 4.1 wants it.
 Subprotocol = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
-Path = Annotated[str, AfterValidator(_template)]
 Mode = Literal["request-reply", "one-way", "stream"]
 
 
 class WebSocketEndpoint(Endpoint):
     """A WebSocket listener (`listen`) or service (`target`)."""
 
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         default=None, description="Inbound: host:port to listen on. Endpoints with the same value share the port."
     )
-    target: Annotated[str, AfterValidator(_base_url)] | None = Field(
+    target: Annotated[str, AfterValidator(lambda text: base_url(text, ("ws", "wss")))] | None = Field(
         default=None, description="Outbound: base URL of the service; wss:// verifies its certificate."
     )
     subprotocols: tuple[Subprotocol, ...] = Field(
@@ -97,11 +77,7 @@ class WebSocketEndpoint(Endpoint):
         default="string", description="How decimals are written; both forms are read."
     )
 
-    @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if (self.listen is None) == (self.target is None):
-            raise ValueError("give listen (inbound) or target (outbound)")
-        return self
+    _one_direction = model_validator(mode="after")(one_direction)
 
     @property
     def format(self) -> JsonFormat:

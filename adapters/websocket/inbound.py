@@ -10,7 +10,7 @@ from adapters.websocket.status import TO_WIRE
 from adapters.websocket.wire import END, CorrelatedJson, Correlator, error_message
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.format import Unknown
-from gateway.message import Context, Header, Message
+from gateway.message import Context, Message
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import Handler, HttpRequest, HttpRoute
 from gateway.net.network import Network
@@ -104,13 +104,12 @@ class _Head:
     __slots__ = ("headers", "params", "path_params", "peer", "query", "trace", "unread")
 
     def __init__(self, request: HttpRequest, wanted: Sequence[str]) -> None:
-        found = request.headers
-        self.headers: list[Header] = [(name, value) for name in wanted if (value := found.get(name)) is not None]
+        self.headers = request.wanted(wanted)
         self.path_params = request.params
         self.params: Mapping[str, Any] = request.params
         self.query = request.query
         self.peer = request.peer
-        self.trace = found.get("traceparent", "")
+        self.trace = request.trace
         self.unread: Failure | None = None
         if request.query:
             try:

@@ -12,6 +12,7 @@ from adapters.websocket.wire import END, CorrelatedJson, Correlator, told_failur
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
+from gateway.net.http_call import crossing
 from gateway.net.http_router import PathTemplate
 from gateway.net.network import Network
 from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
@@ -103,7 +104,7 @@ class _Where:
             url = self._target + self._template.fill(request.params)
         except KeyError as missing:
             raise invalid(f"the parameter {missing.args[0]} is needed before the first message") from None
-        return url, tuple((name, value) for name, value in request.headers if isinstance(value, str))
+        return url, tuple(crossing(request.headers))
 
     def message(self, body: bytes) -> bytes:
         """The body, if it is small enough to be sent."""

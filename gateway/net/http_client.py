@@ -56,12 +56,7 @@ class HttpClient:
         INVALID_ARGUMENT for a header that HTTP can't carry.
         """
         async with self.stream(method, url, headers, body, timeout_seconds) as answer:
-            data = b""
-            async for chunk in answer.chunks():
-                data = data + chunk if data else chunk
-                if len(data) > self._limit:
-                    raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._limit} bytes")
-            return HttpAnswer(answer.status, answer.headers, data)
+            return HttpAnswer(answer.status, answer.headers, await answer.body(self._limit))
 
     def stream(
         self,
@@ -154,6 +149,15 @@ class HttpStream:
                 yield chunk
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._failure(error) from error
+
+    async def body(self, limit: int) -> bytes:
+        """All of the body. limit: in bytes; a larger one is an INTERNAL failure."""
+        data = b""
+        async for chunk in self.chunks():
+            data = data + chunk if data else chunk
+            if len(data) > limit:
+                raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {limit} bytes")
+        return data
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import msgspec
-from aiohttp import compression_utils, hdrs, web, web_response
+from aiohttp import hdrs, web, web_response
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from gateway.message import TRACEPARENT, Context, Header, trace_of
 from gateway.net.address import split_host_port
+from gateway.net.http_failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 from gateway.net.http_response import SERVER, HttpResponse
 from gateway.net.http_router import HttpRouter, PathTemplate
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
@@ -29,42 +30,11 @@ LINGER_SECONDS: Final = 2.0  # how long what is left of a refused body is read, 
 CONNECTIONS: Final = 10_000
 STOP_SECONDS: Final = 0.1  # aiohttp waits for ever on 0
 
-ENCODINGS: Final = (
-    "gzip",
-    "deflate",
-    *(("br",) if compression_utils.HAS_BROTLI else ()),
-    *(("zstd",) if compression_utils.HAS_ZSTD else ()),
-)
-"""Content codings of request bodies that are read."""
-
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 
 # The engine has no switch for this header, and a stranger need not know the engine's version.
 web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 
 log = logging.getLogger("gateway.http")
-
-
-class PayloadTooLarge(Failure):
-    """A body over the limit: no retry will help, and HTTP has a status of its own for it (413)."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(Code.INVALID_ARGUMENT, f"the message is larger than the limit of {limit} bytes", sent=False)
-
-
-class UnsupportedEncoding(Failure):
-    """A body in a content coding that is not read; HTTP has a status of its own for it (415 with Accept-Encoding)."""
-
-    def __init__(self, encoding: str) -> None:
-        text = f"content encoding {encoding} is not read here, {' and '.join(ENCODINGS)} are"
-        super().__init__(Code.INVALID_ARGUMENT, text, sent=False)
-
-
-class RequestTimeout(Failure):
-    """A body that did not move for STALL_SECONDS (408). Its connection is closed."""
-
-    def __init__(self) -> None:
-        super().__init__(Code.DEADLINE_EXCEEDED, f"the body did not move for {STALL_SECONDS:g} seconds", sent=False)
 
 
 class HttpRequest:
@@ -91,10 +61,17 @@ class HttpRequest:
 
     @property
     def trace(self) -> str:
-        """The caller's W3C traceparent. Empty where there is none, or something else under its name, which would be
-        passed on to all that believe it is one."""
-        trace = self.headers.get("traceparent", "")
-        return trace if not trace or _TRACEPARENT.fullmatch(trace) else ""
+        """The caller's W3C traceparent, or empty."""
+        return trace_of(self.headers.get(TRACEPARENT))
+
+    def context(self) -> Context:
+        """Of a call that this request makes."""
+        return Context(peer=self.peer, trace=self.trace)
+
+    def wanted(self, names: Iterable[str]) -> list[Header]:
+        """Those of these headers that are there; names in lower case."""
+        headers = self.headers
+        return [(name, value) for name in names if (value := headers.get(name)) is not None]
 
     @property
     def host(self) -> str:
@@ -135,7 +112,7 @@ class HttpRequest:
                     if len(data) > limit:
                         break
         except TimeoutError:
-            raise RequestTimeout from None
+            raise RequestTimeout(STALL_SECONDS) from None
         except (web.RequestPayloadError, ValueError) as error:
             raise _broken(error) from error
         if len(data) > limit:
@@ -163,7 +140,7 @@ class HttpRequest:
 
 def _check_encoding(encoding: str) -> None:
     if encoding.strip().lower() not in (*ENCODINGS, "identity", ""):
-        raise UnsupportedEncoding(encoding[:40])
+        raise UnsupportedEncoding(encoding)
 
 
 def _broken(error: Exception) -> Failure:

@@ -13,9 +13,10 @@ from support.http_gateway import Handler, Upstream, upstream
 from adapters.http.config import HttpEndpoint, HttpTarget
 from adapters.http.outbound import HttpOutbound
 from adapters.http.status import FROM_WIRE, TO_WIRE, code_of
-from adapters.http.wire import LineReader, SseReader, array_items, one_line, sse
 from gateway.message import Context, Message
+from gateway.net.json_stream import LineReader, array_items, one_line
 from gateway.net.network import Network
+from gateway.net.sse import SseReader, sse
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Detail, Failure, invalid
 

@@ -1,0 +1,60 @@
+"""Where endpoints over HTTP listen and what they call, as routes.yaml gives it. pydantic reads these types."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator
+from yarl import URL
+
+from gateway.net.address import split_host_port
+from gateway.net.http_router import PathTemplate
+
+E = TypeVar("E", bound=Any)
+
+
+def _listen(text: str) -> str:
+    split_host_port(text)
+    return text
+
+
+def _path(text: str) -> str:
+    PathTemplate(text)
+    return text
+
+
+def _literal_path(text: str) -> str:
+    """Raises ValueError for a path with variables."""
+    if not PathTemplate(text).literal:
+        raise ValueError(f"{text!r}: all of an endpoint is at one path, without variables")
+    return text
+
+
+def service_url(text: str) -> str:
+    """Raises ValueError for what is no URL of an HTTP service."""
+    url = URL(text)
+    if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
+        raise ValueError(f"{text!r} is not a URL such as http://orders:8080/api")
+    return text
+
+
+def base_url(text: str, schemes: tuple[str, str] = ("http", "https")) -> str:
+    """Without the slash at its end. Raises ValueError for what no path can be added to."""
+    url = URL(text)
+    if url.scheme not in schemes or not url.host or url.query_string or url.fragment or url.user:
+        raise ValueError(f"{text!r} is not a base URL such as {schemes[0]}://orders:8080/api")
+    return text.rstrip("/")
+
+
+def one_direction(endpoint: E) -> E:
+    """Raises ValueError for an endpoint that has both `listen` and `target`, or neither."""
+    if (endpoint.listen is None) == (endpoint.target is None):
+        raise ValueError("give listen (inbound) or target (outbound)")
+    return endpoint
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+"""host:port"""
+Path = Annotated[str, AfterValidator(_path)]
+"""A template: see PathTemplate."""
+LiteralPath = Annotated[str, AfterValidator(_literal_path)]
+ServiceUrl = Annotated[str, AfterValidator(service_url)]
+BaseUrl = Annotated[str, AfterValidator(base_url)]
