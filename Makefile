@@ -33,7 +33,7 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 
 install: $(VENV)/.demo ## Make the virtual environment
 
-demo: $(VENV)/.demo ## Serve routes.yaml with a broker and small backends, and walk through every translation
+demo: $(VENV)/.demo ## Serve routes.yaml with brokers and small backends, and walk through every protocol
 	$(BIN)/gateway demo
 
 test: $(VENV)/.test prerequisites ## Run all tests; brokers and foreign peers are started where they can be

@@ -1,8 +1,10 @@
 """Screen: what the demo prints. Colours, boxes and a spinner on a terminal, plain text elsewhere."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
@@ -10,16 +12,19 @@ from typing import Final
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.status import Status
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from demo.addresses import HOST, Addresses
+from demo.addresses import HOST, Addresses, split
 from demo.caller import ENVELOPE, ORDERS
 from demo.report import Kind, Report
-from demo.tour import Step
+from demo.step import Step
 
+LINES: Final = 12
+"""Longer texts are cut."""
 _ARROWS: Final = {Kind.SENT: ("──▶", "cyan"), Kind.ARRIVED: ("══▶", "magenta"), Kind.REPLIED: ("◀──", "green")}
 
 
@@ -33,20 +38,39 @@ class Screen:
 
     def header(self, addresses: Addresses) -> None:
         """What runs where."""
-        web, rpc = _port(addresses.web), _port(addresses.grpc)
+        port = {field.name: _port(getattr(addresses, field.name)) for field in fields(addresses)}
+        web, amqp = port["web"], "AMQP_URL" if os.environ.get("AMQP_URL") else port["rabbit"]
+        served = [
+            f"http, SSE   {web}",
+            f"soap        {web}/soap/orders",
+            f"graphql     {web}/graphql",
+            f"websocket   {web}/rooms",
+            f"events      {web}/events",
+            f"grpc        {port['grpc']}",
+            f"thrift      {port['thrift']}",
+            f"tcp         {port['mainframe']}",
+            f"udp         {port['sensors']}",
+            "kafka       topic orders",
+            "amqp        queue returns",
+        ]
+        called = [
+            f"inventory   REST       {port['inventory']}",
+            f"legacy      SOAP       {port['legacy']}",
+            f"catalog     GraphQL    {port['catalog']}",
+            f"carrier     WebSocket  {port['carrier']}",
+            f"partner     webhook    {port['partner']}",
+            f"orders      gRPC       {port['orders']}",
+            f"pricing     Thrift     {port['pricing']}",
+            f"warehouse   TCP        {port['warehouse']}",
+            f"board       UDP        {port['board']}",
+            f"Kafka                  {port['kafka']}",
+            f"RabbitMQ               {amqp}",
+        ]
         table = Table.grid()
         table.add_row(
-            _box("callers", "REST, SSE, NDJSON", "SOAP 1.1, 1.2", "gRPC", "Kafka producers"),
-            _arrows(4),
-            _box("gateway", f"http   {web}", f"soap   {web}/soap/orders", f"grpc   {rpc}", "kafka  topic orders"),
-            _arrows(4),
-            _box(
-                "services",
-                f"orders     gRPC  {_port(addresses.orders)}",
-                f"legacy     SOAP  {_port(addresses.legacy)}",
-                f"inventory  REST  {_port(addresses.inventory)}",
-                f"events    Kafka  {_port(addresses.kafka)}",
-            ),
+            _box("the gateway is called by", *served),
+            _arrows(len(served)),
+            _box("and calls", *called),
         )
         self._console.print()
         self._console.print(table)
@@ -77,6 +101,12 @@ class Screen:
             self._status.stop()
             self._status = None
 
+    def group(self, title: str) -> None:
+        """A heading for the steps that follow."""
+        self.done()
+        self._console.print()
+        self._console.print(Rule(Text(title, style="bold blue"), align="left", style="blue"))
+
     def step(self, number: int, step: Step, report: Report, failure: str) -> None:
         """A step that is over. failure: why it failed, or empty."""
         self.done()
@@ -84,7 +114,7 @@ class Screen:
         verdict = Text("✗ failed" if failure else "✓", style="bold red" if failure else "bold green")
         if not failure:
             verdict.append(f" {len(report.checked)} checks  {report.seconds * 1000:.1f} ms", style="not bold green")
-        heading = Table.grid(expand=True)
+        heading = Table.grid(expand=True, padding=(0, 1))
         heading.add_column()
         heading.add_column(justify="right")
         heading.add_row(title, verdict)
@@ -100,14 +130,25 @@ class Screen:
         if failure:
             self._indented(Text(failure, style="bold red"))
 
-    def verdict(self, steps: int, failures: Iterable[str], seconds: float) -> None:
-        """All failures, or that there was none."""
-        failures = list(failures)
+    def skipped(self, number: int, step: Step, missing: str) -> None:
+        """A step that can't run here."""
+        self.done()
         self._console.print()
-        if not failures:
+        title = Text.assemble((f"{number:>2}. {step.title}", "bold"), ("  ", ""), (step.route, "blue"))
+        self._console.print(Text.assemble(title, ("  skipped: ", "yellow"), (missing, "yellow")), soft_wrap=True)
+
+    def verdict(self, steps: int, failures: Sequence[str], skipped: Sequence[str], seconds: float) -> None:
+        """All failures, or that there was none; and what is missing for steps that were skipped."""
+        self._console.print()
+        if failures:
+            self._console.print(f"[bold red]✗ {len(failures)} of {steps} steps failed[/]")
+        elif skipped:
+            passed = steps - len(skipped)
+            self._console.print(f"[bold green]✓ {passed} steps passed[/], {len(skipped)} skipped, in {seconds:.1f} s")
+        else:
             self._console.print(f"[bold green]✓ all {steps} steps passed[/] in {seconds:.1f} s")
-            return
-        self._console.print(f"[bold red]✗ {len(failures)} of {steps} steps failed[/]")
+        for missing in dict.fromkeys(skipped):
+            self._console.print(Text(f"  {missing}", style="yellow"), soft_wrap=True)
         for failure in failures:
             self._console.print(Text(f"  {failure}", style="red"), soft_wrap=True)
 
@@ -158,6 +199,9 @@ class Screen:
     def _text(self, text: str, language: str) -> None:
         if not text:
             return
+        lines = text.splitlines()
+        if len(lines) > LINES:
+            text = "\n".join([*lines[: LINES - 1], f"... {len(lines) - LINES + 1} more lines"])
         if self._console.is_terminal:
             syntax = Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True)
             self._console.print(Padding(syntax, (0, 0, 0, 8)))
@@ -194,12 +238,22 @@ def _commands(addresses: Addresses) -> list[tuple[str, str]]:
         f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><PlaceOrder xmlns="{ORDERS}">'
         "<buyer><id>c-1</id></buyer><items><code>CUP</code><qty>1</qty></items></PlaceOrder></e:Body></e:Envelope>"
     )
+    query = '{"query": "{ order(orderId: \\"A-1001\\") { status lines { sku } } }"}'
+    host, sensors = split(addresses.sensors)
+    measured = "cold-1,4.5,2025-06-01T12:00:00Z"
     return [
         ("REST to gRPC", f"curl {json_type} -d '{order}' {web}/orders"),
         ("more than there is, as problem+json", f"curl {json_type} -d '{short}' {web}/orders"),
         ("a gRPC stream as server-sent events", f"curl -N -H 'Accept: text/event-stream' {web}/orders/A-1001/watch"),
         ("the same call from SOAP", f"curl -H 'Content-Type: text/xml' -d '{envelope}' {web}/soap/orders"),
         ("the contract that SOAP clients load", f"curl '{web}/soap/orders?wsdl'"),
+        ("and from GraphQL", f"curl {json_type} -d '{query}' {web}/graphql"),
+        (
+            "REST to GraphQL, to Thrift, to TCP",
+            f"curl {web}/products/TEA '{web}/prices/TEA?quantity=10' {web}/shelves/TEA",
+        ),
+        ("a datagram (in bash)", f"printf '{measured}' > /dev/udp/{host}/{sensors}"),
+        ("what became of it", f"curl -N -H 'Accept: text/event-stream' {web}/telemetry/cold-1"),
         ("REST to Kafka, and on to SOAP", f"curl {json_type} -d '{event}' {web}/orders/A-1001/events"),
         ("gRPC to REST", f'grpcurl -plaintext -d \'{{"sku": "POT"}}\' {addresses.grpc} shop.stock.v1.Stock/GetStock'),
         ("how it is going", f"curl http://{addresses.admin}/metrics"),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from itertools import count
 from typing import Final
 
 import grpc
@@ -11,9 +12,11 @@ from demo import addresses
 from demo.caller import Caller
 from demo.process import StartError
 from demo.report import Report, UnexpectedError
+from demo.scene import Scene, SkippedError
 from demo.screen import Screen
 from demo.stage import Stage
-from demo.tour import STEPS, Step, Tour
+from demo.step import Step
+from demo.tour import GROUPS
 
 STEP_SECONDS: Final = 20.0
 INTERRUPTED: Final = 130
@@ -22,7 +25,8 @@ INTERRUPTED: Final = 130
 async def show(*, once: bool) -> int:
     """The exit code: 0, 1 where a step failed or nothing came up, 130 where `once` was interrupted."""
     # Clients that wait for a broker to come up tell so on standard error.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for client in ("aiokafka", "aiormq"):
+        logging.getLogger(client).setLevel(logging.CRITICAL)
     screen = Screen()
     found, notes = addresses.choose(free=once)
     screen.header(found)
@@ -75,15 +79,25 @@ async def _tour(stage: Stage, screen: Screen) -> bool:
     loop = asyncio.get_running_loop()
     start = loop.time()
     failures: list[str] = []
+    skipped: list[str] = []
+    numbers = count(1)
     async with Caller(stage.addresses) as caller:
-        tour = Tour(stage, caller)
-        for number, step in enumerate(STEPS, 1):
-            screen.working(f"{number:>2}. {step.title}")
-            failure = await _step(step, tour, caller, stage)
-            screen.step(number, step, caller.report, failure)
-            if failure:
-                failures.append(f"step {number}, {step.title} ({step.route}): {failure}")
-    screen.verdict(len(STEPS), failures, loop.time() - start)
+        scene = Scene(stage, caller)
+        for group in GROUPS:
+            screen.group(group.title)
+            for step in group.steps:
+                number = next(numbers)
+                screen.working(f"{number:>2}. {step.title}")
+                try:
+                    failure = await _step(step, scene)
+                except SkippedError as missing:
+                    screen.skipped(number, step, str(missing))
+                    skipped.append(str(missing))
+                    continue
+                screen.step(number, step, caller.report, failure)
+                if failure:
+                    failures.append(f"step {number}, {step.title} ({step.route}): {failure}")
+    screen.verdict(next(numbers) - 1, failures, skipped, loop.time() - start)
     if failures:
         screen.trouble(
             "the end of the gateway's log:", "\n".join(f"  {line}" for line in list(stage.gateway.log)[-10:])
@@ -91,15 +105,17 @@ async def _tour(stage: Stage, screen: Screen) -> bool:
     return not failures
 
 
-async def _step(step: Step, tour: Tour, caller: Caller, stage: Stage) -> str:
-    """Why the step failed, or empty."""
-    caller.report = Report()
-    stage.orders.inbox.clear()
+async def _step(step: Step, scene: Scene) -> str:
+    """Why the step failed, or empty. Raises SkippedError."""
+    scene.caller.report = Report()
+    scene.stage.orders.inbox.clear()
     try:
         async with asyncio.timeout(STEP_SECONDS):
-            await step.run(tour)
+            await step.run(scene)
     except (UnexpectedError, StartError) as error:
         return str(error)
+    except SkippedError:
+        raise
     except grpc.aio.AioRpcError as error:
         return f"gRPC status {error.code().name}: {error.details()}"
     except TimeoutError:
@@ -111,7 +127,7 @@ async def _step(step: Step, tour: Tour, caller: Caller, stage: Stage) -> str:
 
 async def _serve(stage: Stage, screen: Screen) -> int:
     """Until a signal, or the end of a part that should not end."""
-    ends = {asyncio.create_task(process.ended()): process for process in (stage.gateway, stage.broker)}
+    ends = {asyncio.create_task(process.ended()): process for process in stage.processes}
     try:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:

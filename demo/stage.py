@@ -1,24 +1,43 @@
 """Stage: what the demo runs. Backends live in the demo's process, broker and gateway are children."""
 
+import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import aiohttp
 
 from demo.addresses import Addresses
+from demo.backends.board import DisplayBoard
+from demo.backends.carrier import CarrierService
+from demo.backends.catalog import CatalogService
+from demo.backends.inbox import Inbox
 from demo.backends.inventory import InventoryService
 from demo.backends.legacy import LegacyService
 from demo.backends.orders import OrderService
+from demo.backends.partner import PartnerService
+from demo.backends.payments import PaymentWorker
+from demo.backends.pricing import PricingService
+from demo.backends.warehouse import WarehouseController
 from demo.broker import Broker
 from demo.contract import HOME
 from demo.process import Process, StartError
+from demo.rabbit import RabbitMQ
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 ROUTES: Final = HOME / "routes.yaml"
+
+
+class Backend(Protocol):
+    """A service that the gateway calls."""
+
+    inbox: Inbox
+
+    async def start(self, address: str) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class Stage:
@@ -32,7 +51,15 @@ class Stage:
         self.orders = OrderService()
         self.inventory = InventoryService()
         self.legacy = LegacyService()
+        self.catalog = CatalogService()
+        self.pricing = PricingService()
+        self.warehouse = WarehouseController()
+        self.board = DisplayBoard()
+        self.carrier = CarrierService()
+        self.partner = PartnerService(addresses.secret)
+        self.payments = PaymentWorker()
         self.broker = Broker(addresses.kafka)
+        self.rabbit = RabbitMQ(addresses)
         self.gateway = Process(
             "the gateway",
             (sys.executable, "-m", "gateway", "run", "--config", str(ROUTES)),
@@ -55,40 +82,68 @@ class Stage:
 
     def kill(self) -> None:
         """End the children at once, for those who can't wait."""
-        self.gateway.kill()
-        self.broker.kill()
+        for process in self.processes:
+            process.kill()
+        self.rabbit.kill()
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """Children that should not end before the demo does."""
+        return [self.gateway, self.broker, *([] if self.rabbit.node is None else [self.rabbit.node])]
+
+    @property
+    def _backends(self) -> Sequence[tuple[Backend, str]]:
+        addresses = self.addresses
+        return [
+            (self.orders, addresses.orders),
+            (self.inventory, addresses.inventory),
+            (self.legacy, addresses.legacy),
+            (self.catalog, addresses.catalog),
+            (self.pricing, addresses.pricing),
+            (self.warehouse, addresses.warehouse),
+            (self.board, addresses.board),
+            (self.carrier, addresses.carrier),
+            (self.partner, addresses.partner),
+            *([] if self.rabbit.absent else [(self.payments, addresses.amqp_url)]),
+        ]
+
+    def clear(self) -> None:
+        """Forget what the backends received."""
+        for backend, _ in self._backends:
+            backend.inbox.clear()
 
     async def _start(self) -> None:
-        addresses, stack = self.addresses, self._stack
+        stack = self._stack
         if not ROUTES.is_file():
             raise StartError(f"{ROUTES} is missing: run the demo in a checkout")
-        self._progress("starting the Kafka broker")
+        self._progress("starting the Kafka broker and RabbitMQ")
         stack.push_async_callback(self.broker.stop, STOP_SECONDS)
+        stack.push_async_callback(self.rabbit.stop)
+        rabbit = asyncio.create_task(self.rabbit.start(), name="RabbitMQ starts")
+        stack.callback(rabbit.cancel)
         await self.broker.start()
+        await rabbit
         self._progress("starting the backends")
-        stack.push_async_callback(self.orders.stop)
-        await self.orders.start(addresses.orders)
-        stack.push_async_callback(self.inventory.stop)
-        await self.inventory.start(addresses.inventory)
-        stack.push_async_callback(self.legacy.stop)
-        await self.legacy.start(addresses.legacy)
+        for backend, address in self._backends:
+            stack.push_async_callback(backend.stop)
+            await backend.start(address)
         self._progress("starting the gateway: gateway run --config routes.yaml")
         stack.push_async_callback(self.gateway.stop, STOP_SECONDS)
         await self.gateway.start()
         await self.gateway.wait_until(self._why_not_serving, START_SECONDS)
 
-    async def settled(self) -> None:
-        """Return when every endpoint is ready, the consumer group included: brokers let its first member wait."""
-        await self.gateway.wait_until(self._why_not_settled, START_SECONDS)
+    async def settled(self, endpoint: str) -> None:
+        """Return when this endpoint is ready, its consumers included: Kafka lets a group's first member wait."""
+
+        async def why_unready() -> str:
+            return str((await self._readyz()).get("endpoints", {}).get(endpoint, ""))
+
+        await self.gateway.wait_until(why_unready, START_SECONDS)
 
     async def _why_not_serving(self) -> str:
         state = await self._readyz()
         pending = ", ".join(f"{route}: {why}" for route, why in state.get("pending", {}).items())
         return pending if state["status"] == "ready" else str(state["status"])
-
-    async def _why_not_settled(self) -> str:
-        state = await self._readyz()
-        return ", ".join(f"{name}: {why}" for name, why in state.get("endpoints", {}).items())
 
     async def _readyz(self) -> dict[str, Any]:
         try:

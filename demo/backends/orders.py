@@ -94,7 +94,7 @@ class OrderService:
             yield type(offer)(sku=offer.sku, cents=max(offer.cents, price))
 
     async def _received(self, method: str, request: Any) -> None:
-        await self.inbox.put(method, text_format.MessageToString(request).rstrip(), request)
+        await self.inbox.put(method, text_format.MessageToString(request, as_one_line=True), request)
 
     async def _find(self, order_id: str, context: Any) -> Any:
         order = self._orders.get(order_id)

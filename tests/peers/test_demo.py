@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.tour import STEPS
+from demo.steps import amqp
+from demo.tour import GROUPS, STEPS
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
+TITLES = [group.title for group in GROUPS]
 COMMAND = [sys.executable, "-m", "gateway", "demo"]
 
 pytestmark = [
@@ -56,7 +58,7 @@ class Demo:
         """Ports of its header that still answer."""
         header = self.output.partition("All on")[0]
         ports = [int(port) for port in re.findall(r":(\d{4,5})\b", header)]
-        assert len(set(ports)) == 6, header
+        assert len(set(ports)) >= 15, header
         return [port for port in ports if _answers(port)]
 
     def close(self) -> None:
@@ -90,19 +92,53 @@ def test_once_passes(start: Start) -> None:
     demo = start([*COMMAND, "--once"])
     code = demo.end()
     assert code == 0, demo.output
-    assert f"all {len(STEPS)} steps passed" in demo.output
+    skipped = len(re.findall(r"  skipped: RabbitMQ: ", demo.output))
+    assert skipped in (0, len(amqp.STEPS)), demo.output
+    verdict = f"{len(STEPS) - skipped} steps passed, {skipped} skipped" if skipped else f"all {len(STEPS)} steps passed"
+    assert verdict in demo.output
+    assert [title for title in TITLES if not re.search(rf"^{title} ─", demo.output, re.M)] == []
     assert "✗" not in demo.output
     assert "\x1b" not in demo.output, "no colours where there is no terminal"
     assert demo.left() == []
 
 
-_WRONG = """
+@pytest.mark.parametrize("installed", [True, False])
+def test_steps_without_rabbitmq_are_skipped(start: Start, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    if installed:
+        monkeypatch.setenv("AMQP_URL", "amqp://guest:hidden@127.0.0.1:1")
+        why = "the broker that AMQP_URL names does not answer"
+        demo = start([sys.executable, "-c", _ONLY_RABBITMQ])
+    else:
+        monkeypatch.delenv("AMQP_URL", raising=False)
+        why = "rabbitmq-server is not installed (Debian: apt-get install rabbitmq-server), and AMQP_URL names no broker"
+        demo = start([sys.executable, "-c", _NOT_INSTALLED + _ONLY_RABBITMQ])
+    assert demo.end() == 0, demo.output
+    assert demo.output.count(f"skipped: RabbitMQ: {why}") == len(amqp.STEPS), demo.output
+    assert f"0 steps passed, {len(amqp.STEPS)} skipped" in demo.output
+    assert "hidden" not in demo.output
+    assert demo.left() == []
+
+
+_NOT_INSTALLED = """
+from pathlib import Path
+from demo import rabbit
+rabbit._DEBIAN = Path("/none")
+rabbit.shutil.which = lambda name: None
+"""
+_ONLY_RABBITMQ = """
 import asyncio, sys
 from demo import show, tour
+show.GROUPS = tour.GROUPS[-1:]
+sys.exit(asyncio.run(show.show(once=True)))
+"""
+_WRONG = """
+import asyncio, sys
+from demo import show, step, tour
 sys.stdout.reconfigure(encoding="ascii")  # a locale without arrows is no error
-async def wrong(tour):
-    tour._caller.report.expect("total_cents", "1600", "0")
-show.STEPS = (tour.STEPS[0], tour.Step("A wrong step", "get-stock", "It can't pass.", wrong))
+async def wrong(scene):
+    scene.report.expect("total_cents", "1600", "0")
+steps = (tour.STEPS[0], step.Step("A wrong step", "get-stock", "It can't pass.", wrong))
+show.GROUPS = (tour.Group("HTTP", steps),)
 sys.exit(asyncio.run(show.show(once=True)))
 """
 
@@ -150,6 +186,14 @@ def test_a_part_that_dies_ends_the_demo(start: Start) -> None:
     assert demo.end() == 1, demo.output
     assert "the Kafka broker has ended" in demo.output
     assert demo.left() == []
+
+
+def test_says_which_package_is_missing(start: Start) -> None:
+    code = "import sys; sys.modules['thriftpy2'] = None; from gateway.cli import main; main()"
+    demo = start([sys.executable, "-c", code, "demo", "--once"])
+    assert demo.end() == 1, demo.output
+    assert "the demo needs thriftpy2: pip install 'protocol-gateway[demo]'" in demo.output
+    assert "Traceback" not in demo.output
 
 
 def test_says_when_the_broker_is_not_installed(start: Start) -> None:
