@@ -1,11 +1,12 @@
 """What an endpoint's contract is read from, and the methods in it."""
 
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Final
 
 from adapters.grpc.config import Endpoint
-from adapters.grpc.details import Details
+from adapters.grpc.status import MAX_DETAILS, MAX_MESSAGE
+from adapters.grpc.transport import read_file
+from gateway.codecs.google_status import GoogleStatus
 from gateway.codecs.protobuf import ProtobufFormat
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -38,21 +39,13 @@ def read_files(endpoint: Endpoint, network: Network) -> ProtoSchema:
         raise ContractError(str(error), field=["proto"]) from error
 
 
-def read_file(path: Path, *field: str) -> bytes:
-    """Raises ContractError at the field that names the file."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ContractError(f"{path}: {error.strerror}", field=field) from error
-
-
 class ProtoContract:
-    """A contract that is loaded: its types, its codec and its failures."""
+    """A contract that is loaded: its types, its codec and that of its failures."""
 
     def __init__(self, schema: ProtoSchema) -> None:
         self.schema = schema
         self.format = ProtobufFormat(schema)
-        self.details = Details(schema, self.format)
+        self.status = GoogleStatus(schema, self.format, max_message=MAX_MESSAGE, max_details=MAX_DETAILS)
 
     def at(self, method: str, endpoint: Endpoint, address: str, *, claim: str = "") -> Contract:
         """What is spoken at a method. Raises ContractError, naming what the contract has instead."""

@@ -12,7 +12,7 @@ SERVICE: Final = "grpc.health.v1.Health"
 _Response: Final[Any] = health_pb2.HealthCheckResponse
 
 
-class Health:
+class HealthService:
     """Every bound service, and the server as a whole (""), serves until the server drains."""
 
     def __init__(self) -> None:
@@ -45,21 +45,14 @@ class Health:
         return int(_Response.NOT_SERVING if self._draining else _Response.SERVING)
 
     async def _check(self, body: bytes, context: Any) -> bytes:
-        service = _service(body, context)
-        if service is None:
-            return b""
-        status = self._status(service)
+        status = self._status(await _service(body, context))
         if status == _Response.SERVICE_UNKNOWN:
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details("there is no such service here")
-            return b""
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
         reply: bytes = _Response(status=status).SerializeToString()
         return reply
 
     async def _watch(self, body: bytes, context: Any) -> None:
-        service = _service(body, context)
-        if service is None:
-            return
+        service = await _service(body, context)
         last = -1
         while True:
             changed = self._changed
@@ -72,10 +65,9 @@ class Health:
             await changed.wait()
 
 
-def _service(body: bytes, context: Any) -> str | None:
+async def _service(body: bytes, context: Any) -> str:
     try:
         return str(health_pb2.HealthCheckRequest.FromString(body).service)
     except DecodeError:
-        context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-        context.set_details("the bytes are not a grpc.health.v1.HealthCheckRequest")
-        return None
+        text = "the bytes are not a grpc.health.v1.HealthCheckRequest"
+        raise await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text) from None

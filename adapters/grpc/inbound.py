@@ -11,11 +11,13 @@ from urllib.parse import unquote
 import grpc
 
 from adapters.grpc.config import Endpoint, Source
-from adapters.grpc.contract import ProtoContract, read_file, read_files
-from adapters.grpc.details import Details
-from adapters.grpc.health import Health
+from adapters.grpc.contract import ProtoContract, read_files
+from adapters.grpc.health import HealthService
 from adapters.grpc.metadata import TRACEPARENT, from_metadata, to_metadata
-from adapters.grpc.reflection import Reflection
+from adapters.grpc.reflection import ReflectionService
+from adapters.grpc.status import write_failure
+from adapters.grpc.transport import arguments, compression, pem_files
+from gateway.codecs.google_status import GoogleStatus
 from gateway.message import Context, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
@@ -31,7 +33,6 @@ else:
     _GenericRpcHandler = grpc.GenericRpcHandler
 _FOREVER: Final = 86_400.0  # the caller bounds drain()
 _IDLE_MS: Final = 3_600_000
-_KEEPALIVE_TIMEOUT_MS: Final = 20_000
 _INTERNAL: Final = Failure(Code.INTERNAL, "internal error")
 
 
@@ -46,8 +47,8 @@ class GrpcInbound:
         self._loaded: ProtoContract | None = None
         self._credentials: grpc.ServerCredentials | None = None
         self._server: grpc.aio.Server | None = None
-        self._health = Health()
-        self._reflection: Reflection | None = None
+        self._health = HealthService()
+        self._reflection: ReflectionService | None = None
         self._methods = _Methods()
 
     async def load(self) -> None:
@@ -56,7 +57,7 @@ class GrpcInbound:
         self._credentials = self._read_credentials()
         loaded = ProtoContract(read_files(self._endpoint, self._network))
         if self._endpoint.reflection is not False:
-            self._reflection = Reflection(loaded.schema)
+            self._reflection = ReflectionService(loaded.schema)
         self._loaded = loaded
 
     def contract(self, address: Source) -> Contract:
@@ -78,7 +79,7 @@ class GrpcInbound:
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            handlers[f"/{operation}"] = _Call(binding, self._contract.details).handler()
+            handlers[f"/{operation}"] = _Call(binding, self._contract.status).handler()
         self._methods.replace(handlers)
         self._health.set_services(services)
         if self._reflection is not None:
@@ -86,12 +87,11 @@ class GrpcInbound:
 
     async def start(self) -> None:
         server = grpc.aio.server(
-            handlers=[self._methods], options=self._options(), compression=_compression(self._endpoint)
+            handlers=[self._methods], options=self._arguments(), compression=compression(self._endpoint)
         )
         host, port = split_host_port(self._endpoint.listen)
-        address = f"[{host}]:{port}" if ":" in host or not host else f"{host}:{port}"
-        if not host:
-            address = f"[::]:{port}"
+        host = host or "::"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if self._credentials is not None:
                 self.port = server.add_secure_port(address, self._credentials)
@@ -119,38 +119,23 @@ class GrpcInbound:
     def unready(self) -> str:
         return "" if self._server is not None else "not listening"
 
-    def _options(self) -> list[tuple[str, Any]]:
+    def _arguments(self) -> list[tuple[str, Any]]:
         endpoint = self._endpoint
-        options: list[tuple[str, Any]] = [
+        return [
+            *arguments(endpoint),
             ("grpc.so_reuseport", int(endpoint.reuse_port)),
-            ("grpc.max_receive_message_length", endpoint.max_message_bytes),
-            ("grpc.max_send_message_length", endpoint.max_message_bytes),
-            ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
-            ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
             ("grpc.max_concurrent_streams", endpoint.max_concurrent_streams),
             ("grpc.max_allowed_incoming_connections", endpoint.max_connections),
             ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.server_handshake_timeout_ms", 10_000),
         ]
-        if endpoint.keepalive is not None:
-            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)))
-            options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
-        return options
 
     def _read_credentials(self) -> grpc.ServerCredentials | None:
-        tls = self._endpoint.tls
-        if tls is None:
+        if self._endpoint.tls is None:
             return None
-        key = read_file(self._network.path(tls.key), "tls", "key")
-        certificate = read_file(self._network.path(tls.certificate), "tls", "certificate")
-        ca = read_file(self._network.path(tls.ca), "tls", "ca") if tls.ca else None
-        return grpc.ssl_server_credentials(
-            [(key, certificate)], root_certificates=ca, require_client_auth=ca is not None
-        )
-
-
-def _compression(endpoint: Endpoint) -> grpc.Compression | None:
-    return grpc.Compression.Gzip if endpoint.compression == "gzip" else None
+        ca, key, certificate = pem_files(self._endpoint, self._network)
+        pair = (key or b"", certificate or b"")  # a listener has both: see Endpoint
+        return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
 
 
 class _Methods(_GenericRpcHandler):
@@ -172,8 +157,7 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
     hint = f"; did you mean {near[0]}?" if near else ""
 
     async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details(f"no route serves {method[:200]}{hint}")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"no route serves {method[:200]}{hint}")
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
@@ -181,36 +165,33 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
 class _Call:
     """Serves the calls of one binding."""
 
-    __slots__ = ("_details", "_loop", "_pattern", "_service", "_wanted")
+    __slots__ = ("_loop", "_pattern", "_service", "_status", "_wanted")
 
-    def __init__(self, binding: Binding, details: Details) -> None:
+    def __init__(self, binding: Binding, status: GoogleStatus) -> None:
         self._service = binding.service
         self._pattern = binding.pattern
         self._wanted = binding.headers
-        self._details = details
+        self._status = status
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def handler(self) -> "grpc.RpcMethodHandler[Any, Any]":
         match self._pattern:
+            case Pattern.REQUEST_REPLY:
+                return grpc.unary_unary_rpc_method_handler(self._one_to_one)
             case Pattern.SERVER_STREAM:
                 return grpc.unary_stream_rpc_method_handler(self._one_to_many)
-            case Pattern.CLIENT_STREAM:
-                return grpc.stream_unary_rpc_method_handler(self._many_to_one)
-            case Pattern.BIDI:
+            case _:  # one reply and many look the same on the wire
                 return grpc.stream_stream_rpc_method_handler(self._many_to_many)
-            case _:
-                return grpc.unary_unary_rpc_method_handler(self._one_to_one)
 
     async def _one_to_one(self, body: bytes, context: Any) -> bytes:
         request, call = self._open(body, context)
         try:
             reply = await self._service.call(request, call)
-            return await self._reply(reply, context)
-        except Failure as failure:
-            self._details.write(failure, context)
-        except Exception:
-            log.exception("bug behind a gRPC method")
-            self._details.write(_INTERNAL, context)
+            if reply.headers:
+                await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
+            return reply.body or b""
+        except Exception as error:
+            self._fail(error, context)
         return b""
 
     async def _one_to_many(self, body: bytes, context: Any) -> None:
@@ -221,20 +202,6 @@ class _Call:
         request, call = self._open(None, context)
         await self._stream(request, _messages(bodies), call, context)
 
-    async def _many_to_one(self, bodies: AsyncIterator[bytes], context: Any) -> bytes:
-        request, call = self._open(None, context)
-        try:
-            async with aclosing(self._service.stream(request, _messages(bodies), call)) as replies:
-                async for reply in replies:
-                    return await self._reply(reply, context)
-            self._details.write(_INTERNAL, context)
-        except Failure as failure:
-            self._details.write(failure, context)
-        except Exception:
-            log.exception("bug behind a gRPC method")
-            self._details.write(_INTERNAL, context)
-        return b""
-
     async def _stream(self, request: Message, more: AsyncIterator[Message] | None, call: Context, context: Any) -> None:
         try:
             async with aclosing(self._service.stream(request, more, call)) as replies:
@@ -244,11 +211,14 @@ class _Call:
                         await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
                     first = False
                     await context.write(reply.body or b"")
-        except Failure as failure:
-            self._details.write(failure, context)
-        except Exception:
-            log.exception("bug behind a gRPC method")
-            self._details.write(_INTERNAL, context)
+        except Exception as error:
+            self._fail(error, context)
+
+    def _fail(self, error: Exception, context: Any) -> None:
+        if not isinstance(error, Failure):
+            log.error("bug behind a gRPC method", exc_info=error)
+            error = _INTERNAL
+        write_failure(error, self._status, context)
 
     def _open(self, body: bytes | None, context: Any) -> tuple[Message, Context]:
         loop = self._loop
@@ -263,12 +233,6 @@ class _Call:
         deadline = float("inf") if remaining is None else loop.time() + remaining
         headers = from_metadata(metadata, self._wanted) if self._wanted else ()
         return Message(body, headers), Context(deadline, _peer(context.peer()), trace)
-
-    async def _reply(self, reply: Message, context: Any) -> bytes:
-        if reply.headers:
-            await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
-        body: bytes | None = reply.body
-        return body or b""
 
 
 async def _messages(bodies: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:

@@ -9,15 +9,15 @@ from typing import Any, Final, cast
 import grpc
 
 from adapters.grpc.config import Endpoint, Target
-from adapters.grpc.contract import ProtoContract, read_file, read_files
-from adapters.grpc.details import Details
+from adapters.grpc.contract import ProtoContract, read_files
 from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import read_reflection
-from adapters.grpc.streaming import write_message
+from adapters.grpc.status import read_failure
+from adapters.grpc.transport import arguments, compression, pem_files, write_message
+from gateway.codecs.google_status import GoogleStatus
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
-from gateway.net.tls import Tls
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.proto import ProtoError, ProtoSchema
@@ -26,7 +26,6 @@ from gateway.status import Code, Failure
 log = logging.getLogger("gateway.grpc")
 
 _EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
-_KEEPALIVE_TIMEOUT_MS: Final = 20_000
 _FOREVER: Final = float("inf")
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 _CALLABLES: Final = {
@@ -77,14 +76,14 @@ class GrpcOutbound:
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         path = f"/{contract.wire.name}"
         kind = _CALLABLES[pattern]
-        details = self._contract.details
+        status = self._contract.status
 
         def open_() -> Any:
             return getattr(self.channel(), kind)(path, None, None)
 
         if pattern is Pattern.REQUEST_REPLY:
-            return _Unary(open_, details, contract.headers)
-        return _Stream(open_, details, contract.headers, pattern)
+            return _Unary(open_, status, contract.headers)
+        return _Stream(open_, status, contract.headers, pattern)
 
     async def start(self) -> None:
         self.channel().get_state(try_to_connect=True)
@@ -105,21 +104,17 @@ class GrpcOutbound:
         """The channel, made when it is first needed: it belongs to the running loop."""
         if self._channel is None:
             endpoint = self._endpoint
-            compression = grpc.Compression.Gzip if endpoint.compression == "gzip" else None
-            uri, options = _uri(endpoint.target), self._options()
+            uri, options = _uri(endpoint.target), self._arguments()
             if endpoint.tls is None:
-                self._channel = grpc.aio.insecure_channel(uri, options, compression)
+                self._channel = grpc.aio.insecure_channel(uri, options, compression(endpoint))
             else:
-                self._channel = grpc.aio.secure_channel(uri, self._credentials(endpoint.tls), options, compression)
+                credentials = grpc.ssl_channel_credentials(*pem_files(endpoint, self._network))
+                self._channel = grpc.aio.secure_channel(uri, credentials, options, compression(endpoint))
         return self._channel
 
-    def _options(self) -> list[tuple[str, Any]]:
-        endpoint = self._endpoint
-        options: list[tuple[str, Any]] = [
-            ("grpc.max_receive_message_length", endpoint.max_message_bytes),
-            ("grpc.max_send_message_length", endpoint.max_message_bytes),
-            ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
-            ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
+    def _arguments(self) -> list[tuple[str, Any]]:
+        given = [
+            *arguments(self._endpoint),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
@@ -127,19 +122,8 @@ class GrpcOutbound:
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.enable_http_proxy", 0),  # only routes.yaml says where traffic goes
         ]
-        if endpoint.keepalive is not None:
-            options.append(("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)))
-            options.append(("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS))
-        if endpoint.tls is not None and endpoint.tls.server_name:
-            options.append(("grpc.ssl_target_name_override", endpoint.tls.server_name))
-        return options
-
-    def _credentials(self, tls: Tls) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(
-            read_file(self._network.path(tls.ca), "tls", "ca") if tls.ca else None,
-            read_file(self._network.path(tls.key), "tls", "key") if tls.key else None,
-            read_file(self._network.path(tls.certificate), "tls", "certificate") if tls.certificate else None,
-        )
+        tls = self._endpoint.tls
+        return [*given, ("grpc.ssl_target_name_override", tls.server_name)] if tls and tls.server_name else given
 
 
 def _uri(target: tuple[str, ...]) -> str:
@@ -153,11 +137,11 @@ def _uri(target: tuple[str, ...]) -> str:
 class _Unary:
     """Calls one unary method."""
 
-    __slots__ = ("_details", "_headers", "_loop", "_open", "_rpc")
+    __slots__ = ("_headers", "_loop", "_open", "_rpc", "_status")
 
-    def __init__(self, open_: Callable[[], Any], details: Details, headers: frozenset[str]) -> None:
+    def __init__(self, open_: Callable[[], Any], status: GoogleStatus, headers: frozenset[str]) -> None:
         self._open = open_
-        self._details = details
+        self._status = status
         self._headers = headers
         self._rpc: Any = None
         self._loop: Any = None
@@ -173,13 +157,9 @@ class _Unary:
             call = rpc(request.body or b"", timeout=timeout, metadata=metadata)
             body = await call
         except grpc.aio.AioRpcError as error:
-            raise self._details.read(error) from error
-        except grpc.aio.UsageError:
-            raise _closed() from None
-        except asyncio.CancelledError:
-            if _cancelled():
-                raise
-            raise _closed() from None
+            raise read_failure(error, self._status) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise _ended(error) from None
         return Message(body, await _reply_headers(call, self._headers) if self._headers else ())
 
     def stream(
@@ -191,11 +171,13 @@ class _Unary:
 class _Stream:
     """Calls one method that streams either way or both."""
 
-    __slots__ = ("_details", "_headers", "_open", "_pattern", "_rpc")
+    __slots__ = ("_headers", "_open", "_pattern", "_rpc", "_status")
 
-    def __init__(self, open_: Callable[[], Any], details: Details, headers: frozenset[str], pattern: Pattern) -> None:
+    def __init__(
+        self, open_: Callable[[], Any], status: GoogleStatus, headers: frozenset[str], pattern: Pattern
+    ) -> None:
         self._open = open_
-        self._details = details
+        self._status = status
         self._headers = headers
         self._pattern = pattern
         self._rpc: Any = None
@@ -227,14 +209,9 @@ class _Stream:
                 yield Message(body, headers)
         except grpc.aio.AioRpcError as error:
             _raise_of(feeder)
-            raise self._details.read(error) from error
-        except grpc.aio.UsageError:
-            raise _closed() from None
-        except asyncio.CancelledError:
-            if _cancelled():
-                raise
-            _raise_of(feeder)
-            raise _closed() from None
+            raise read_failure(error, self._status) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise _ended(error, feeder) from None
         finally:
             if call is not None:
                 call.cancel()
@@ -285,11 +262,10 @@ def _timeout(deadline: float, loop: asyncio.AbstractEventLoop) -> float | None:
     return remaining
 
 
-def _cancelled() -> bool:
-    """Whether it was our own task that was cancelled, not the call under it."""
+def _ended(error: BaseException, feeder: "asyncio.Task[None] | None" = None) -> BaseException:
+    """What to raise for a call that core ended: our own task was cancelled, or the channel was closed."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _closed() -> Failure:
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        return error
+    _raise_of(feeder)
     return Failure(Code.UNAVAILABLE, "the endpoint was stopped during the call")

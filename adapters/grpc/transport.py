@@ -1,0 +1,51 @@
+"""What both sides tell grpc core of an endpoint, and a write that core's own API lacks."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from adapters.grpc.config import Endpoint
+from gateway.net.network import Network
+from gateway.status import ContractError
+
+
+def arguments(endpoint: Endpoint) -> list[tuple[str, Any]]:
+    """Of a server and a channel alike."""
+    common: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", endpoint.max_message_bytes),
+        ("grpc.max_send_message_length", endpoint.max_message_bytes),
+        ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
+    ]
+    if endpoint.keepalive is not None:
+        common += [("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)), ("grpc.keepalive_timeout_ms", 20_000)]
+    return common
+
+
+def compression(endpoint: Endpoint) -> grpc.Compression | None:
+    return grpc.Compression.Gzip if endpoint.compression == "gzip" else None
+
+
+def pem_files(endpoint: Endpoint, network: Network) -> list[bytes | None]:
+    """The authorities, the key and the certificate of its tls. Raises ContractError."""
+    names = ("ca", "key", "certificate")
+    given = [(name, getattr(endpoint.tls, name)) for name in names]
+    return [read_file(network.path(file), "tls", name) if file else None for name, file in given]
+
+
+def read_file(path: Path, *field: str) -> bytes:
+    """Raises ContractError at the field that names the file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractError(f"{path}: {error.strerror}", field=field) from error
+
+
+async def write_message(call: Any, body: bytes) -> None:
+    """Raises AioRpcError or grpc.aio.InternalError when the call is over; reading from it tells the peer's status.
+
+    call.write() would put INTERNAL in place of the status that the peer sent, if that has not been read yet.
+    """
+    await call.wait_for_connection()
+    await call._cython_call.send_serialized_message(body)  # noqa: SLF001  see above
