@@ -6,17 +6,19 @@ from typing import Final
 
 from adapters.graphql.config import Endpoint, Source
 from adapters.graphql.contract import forms_of, kinds_of, load
-from adapters.graphql.engine import Engine
 from adapters.graphql.exchange import Exchange
-from adapters.graphql.executable import executable
-from adapters.graphql.graphiql import PAGE
-from adapters.graphql.limits import Limits
+from adapters.graphql.graphiql import page
+from adapters.graphql.resolver import resolver, source
 from adapters.graphql.socket import SocketHandler
 from gateway.codecs.graphql import GraphqlFormat
+from gateway.codecs.graphql_engine import Engine
+from gateway.codecs.graphql_executable import executable
+from gateway.codecs.graphql_limits import Limits
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.net.websocket import HttpUpgrade
+from gateway.pattern import Count
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.graphql import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of
 from gateway.schema.idl.graphql_writer import Written, write
@@ -72,12 +74,13 @@ class GraphqlInbound:
         engine = self._engine(bindings)
         exchange = Exchange(engine, endpoint.max_body_bytes, endpoint.max_batch)
         sockets = SocketHandler(engine, endpoint)
+        shown = page() if endpoint.graphiql else None
 
         async def get(request: HttpRequest) -> HttpReply | HttpUpgrade:
             if request.upgrades:
                 return sockets.upgrade(request)
-            if endpoint.graphiql and not request.query and "text/html" in request.headers.get("accept", ""):
-                return PAGE
+            if shown is not None and not request.query and "text/html" in request.headers.get("accept", ""):
+                return shown
             return await exchange.get(request)
 
         path = PathTemplate(endpoint.path)
@@ -92,10 +95,11 @@ class GraphqlInbound:
             written = _derived(bindings := known)
             members = written.members
             schema = GraphqlSchema.parse(written.sdl, kinds_of(endpoint), forms_of(endpoint))
-        by_field = {binding.address.field: binding for binding in bindings}
+        resolvers = {one.address.field: resolver(one) for one in bindings if one.pattern.replies is not Count.MANY}
+        sources = {one.address.field: source(one) for one in bindings if one.pattern.replies is Count.MANY}
         limits = Limits(endpoint.max_tokens, endpoint.max_depth, endpoint.max_aliases, endpoint.max_cost)
         return Engine(
-            executable(schema, by_field, forms_of(endpoint)),
+            executable(schema, resolvers, sources, forms_of(endpoint)),
             limits,
             introspection=endpoint.introspection is not False,
             members=members,

@@ -1,6 +1,5 @@
 """Calls of routes as GraphQL operations."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,16 +7,19 @@ from typing import Any, Final
 import msgspec
 from graphql import get_introspection_query
 
-from adapters.graphql.answer import Answer, read_response
 from adapters.graphql.config import Endpoint, Target
 from adapters.graphql.contract import forms_of, kinds_of, load
-from adapters.graphql.exchange import JSON, RESPONSE
+from adapters.graphql.exchange import RESPONSE
 from adapters.graphql.status import code_of_status
 from adapters.graphql.subscription import Subscription
 from gateway.codecs.format import Unknown
 from gateway.codecs.graphql import GraphqlJsonFormat
+from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
+from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.http_failure import retry_after
+from gateway.net.media_type import JSON
 from gateway.net.network import Network
 from gateway.net.websocket import WebSocketClient, WebSocketLimits
 from gateway.pattern import Pattern
@@ -155,16 +157,10 @@ class _Call:
         self._head = b'{"query":%b%b,"variables":' % (document, named)
 
     async def call(self, request: Message, context: Context) -> Message:
-        headers = list(_HEADERS)
-        if context.trace:
-            headers.append(("traceparent", context.trace))
-        headers.extend((name, value) for name, value in request.headers if isinstance(value, str))
-        remaining = context.deadline - asyncio.get_running_loop().time()
-        answer = await self._client.request(
-            "POST", self._target, headers, b"%b%b}" % (self._head, request.body), remaining
-        )
-        replied = [(name, value) for name in self._wanted if (value := answer.headers.get(name)) is not None]
-        return Message(self._value(answer), replied)
+        headers = request_headers(_HEADERS, request, context)
+        body = b"%b%b}" % (self._head, request.body)
+        answer = await self._client.request("POST", self._target, headers, body, remaining(context))
+        return Message(self._value(answer), reply_headers(answer.headers, self._wanted))
 
     def _value(self, answer: HttpAnswer) -> bytes:
         response = read_response(answer.body)
@@ -172,15 +168,10 @@ class _Call:
             if 200 <= answer.status < 300:
                 raise Failure(Code.INTERNAL, "the upstream's answer is not GraphQL")
             text = f"the upstream answered {answer.status} without GraphQL"
-            raise Failure(code_of_status(answer.status), text, retry_after=_retry_after(answer))
-        return self._answer.value(response, answer.status)
+            raise Failure(code_of_status(answer.status), text, retry_after=retry_after(answer.headers))
+        return self._answer.value(response, code_of_status(answer.status))
 
     def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         raise TypeError("queries and mutations are unary")
-
-
-def _retry_after(answer: HttpAnswer) -> float | None:
-    text = answer.headers.get("retry-after", "")
-    return float(text) if text.isdecimal() and len(text) < 10 else None

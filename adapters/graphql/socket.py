@@ -7,14 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
-from graphql import OperationType
-
 from adapters.graphql.config import Endpoint
-from adapters.graphql.engine import Engine
-from adapters.graphql.errors import RequestError, error, error_of_failure
-from adapters.graphql.exchange import request_of
-from adapters.graphql.executable import Caller
-from adapters.graphql.status import LIMIT_EXCEEDED
+from adapters.graphql.resolver import Caller
 from adapters.graphql.wire import (
     DUPLICATE,
     INIT_TIMEOUT,
@@ -26,6 +20,9 @@ from adapters.graphql.wire import (
     frame,
     read_frame,
 )
+from gateway.codecs.graphql_engine import Engine
+from gateway.codecs.graphql_error import LIMIT_EXCEEDED, error, errors_of
+from gateway.codecs.graphql_request import request_of
 from gateway.net.http_server import HttpRequest
 from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.status import Code, Failure
@@ -176,22 +173,20 @@ class _Session:
         try:
             try:
                 operation = self._engine.prepare(request_of(payload))
-                if operation.kind is OperationType.SUBSCRIPTION:
+                if operation.subscribes:
                     async with aclosing(self._engine.subscribe(operation, caller)) as responses:
                         async for response in responses:
                             await send(frame("next", key, response), text=True)
                 else:
                     await send(frame("next", key, await self._engine.execute(operation, caller)), text=True)
                 last = frame("complete", key)
-            except RequestError as refused:
-                last = frame("error", key, refused.errors)
             except Failure as failure:
-                last = frame("error", key, [error_of_failure(failure)])
+                last = frame("error", key, errors_of(failure))
             except WebSocketClosed:
                 raise
             except Exception:
                 log.exception("bug behind a GraphQL operation")
-                last = frame("error", key, [error_of_failure(Failure(Code.INTERNAL, "internal error"))])
+                last = frame("error", key, errors_of(Failure(Code.INTERNAL, "internal error")))
             # The id is free before the peer can know that it is.
             self._running.pop(key, None)
             await send(last, text=True)

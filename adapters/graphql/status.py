@@ -1,56 +1,14 @@
-"""Codes as `extensions.code` and back. GraphQL has no table of its own; these are the names in common use."""
+"""Codes as `extensions.code` and back, and what HTTP statuses mean where there is no GraphQL."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.codecs.graphql_error import FROM_EXTENSION, TO_EXTENSION
 from gateway.net import http_status
 from gateway.status import Code
 
-PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
-VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
-LIMIT_EXCEEDED: Final = "LIMIT_EXCEEDED"
-BAD_REQUEST: Final = "BAD_REQUEST"
-
-TO_WIRE: Final[Mapping[Code, str]] = {
-    Code.OK: "INTERNAL_SERVER_ERROR",  # a failure without a cause is ours
-    Code.CANCELLED: "CANCELLED",
-    Code.UNKNOWN: "INTERNAL_SERVER_ERROR",
-    Code.INVALID_ARGUMENT: "BAD_USER_INPUT",
-    Code.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
-    Code.NOT_FOUND: "NOT_FOUND",
-    Code.ALREADY_EXISTS: "CONFLICT",
-    Code.PERMISSION_DENIED: "FORBIDDEN",
-    Code.RESOURCE_EXHAUSTED: "RATE_LIMITED",
-    Code.FAILED_PRECONDITION: "FAILED_PRECONDITION",
-    Code.ABORTED: "CONFLICT",
-    Code.OUT_OF_RANGE: "BAD_USER_INPUT",
-    Code.UNIMPLEMENTED: "NOT_IMPLEMENTED",
-    Code.INTERNAL: "INTERNAL_SERVER_ERROR",
-    Code.UNAVAILABLE: "UNAVAILABLE",
-    Code.DATA_LOSS: "INTERNAL_SERVER_ERROR",
-    Code.UNAUTHENTICATED: "UNAUTHENTICATED",
-}
-
-FROM_WIRE: Final[Mapping[str, Code]] = {
-    **{code.name: code for code in Code if code is not Code.OK},
-    BAD_REQUEST: Code.INVALID_ARGUMENT,
-    "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
-    LIMIT_EXCEEDED: Code.INVALID_ARGUMENT,
-    "CONFLICT": Code.ABORTED,
-    "FORBIDDEN": Code.PERMISSION_DENIED,
-    "RATE_LIMITED": Code.RESOURCE_EXHAUSTED,
-    "TOO_MANY_REQUESTS": Code.RESOURCE_EXHAUSTED,
-    "NOT_IMPLEMENTED": Code.UNIMPLEMENTED,
-    "INTERNAL_SERVER_ERROR": Code.INTERNAL,
-    "DOWNSTREAM_SERVICE_ERROR": Code.UNAVAILABLE,
-    "SERVICE_UNAVAILABLE": Code.UNAVAILABLE,
-    "TIMEOUT": Code.DEADLINE_EXCEEDED,
-    # The document is ours: that it does not fit the service's schema is no fault of the caller's.
-    PARSE_FAILED: Code.INTERNAL,
-    VALIDATION_FAILED: Code.INTERNAL,
-    "OPERATION_RESOLUTION_FAILURE": Code.INTERNAL,
-    "PERSISTED_QUERY_NOT_FOUND": Code.INTERNAL,
-}
+TO_WIRE: Final = TO_EXTENSION
+FROM_WIRE: Final = FROM_EXTENSION
 
 FROM_HTTP: Final[Mapping[int, Code]] = {
     400: Code.INVALID_ARGUMENT,

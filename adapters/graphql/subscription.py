@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.graphql.answer import Answer, read_response
-from adapters.graphql.errors import failure_of
 from adapters.graphql.wire import SUBPROTOCOL, ServerFrame, frame, read_server_frame
+from gateway.codecs.graphql_error import failure_of
+from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
 from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
 from gateway.schema.idl.graphql_document import GraphqlCall

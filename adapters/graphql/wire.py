@@ -1,14 +1,10 @@
-"""Framings: graphql-transport-ws, and GraphQL over server-sent events in distinct connections mode. Sans-io.
-
-https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md, https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
-"""
+"""The messages of graphql-transport-ws. Sans-io. https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md"""
 
 from typing import Any, Final
 
 import msgspec
 
-from adapters.graphql.scalars import Number
-from gateway.codecs.json import too_deep
+from gateway.codecs.graphql_request import parse_json, to_json
 
 SUBPROTOCOL: Final = "graphql-transport-ws"
 
@@ -19,15 +15,9 @@ INIT_TIMEOUT: Final = (4408, "Connection initialisation timeout")
 DUPLICATE: Final = 4409
 TOO_MANY_INITS: Final = (4429, "Too many initialisation requests")
 
-HEARTBEAT: Final = b":\n\n"
-COMPLETE: Final = b"event: complete\ndata: \n\n"
-
 _ID: Final = frozenset({"subscribe", "next", "error", "complete"})
 _FROM_SERVER: Final = frozenset({"connection_ack", "ping", "pong", "next", "error", "complete"})
 _TYPES: Final = _ID | {"connection_init", "connection_ack", "ping", "pong"}
-
-_decode: Final = msgspec.json.Decoder(float_hook=Number).decode
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -36,21 +26,6 @@ class Frame(msgspec.Struct, frozen=True):
     type: str
     id: str = ""
     payload: Any = None
-
-
-def parse_json(data: bytes | str) -> Any:
-    """Floats as Numbers. Raises ValueError with a sentence."""
-    data = data.encode() if isinstance(data, str) else data
-    if too_deep(data):
-        raise ValueError("the JSON is nested too deeply")
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"malformed JSON: {str(error).removeprefix('JSON is malformed: ')}") from None
-
-
-def to_json(value: Any) -> bytes:
-    return _encode(value)
 
 
 def read_frame(data: bytes | str) -> Frame:
@@ -97,8 +72,4 @@ def frame(kind: str, key: str = "", payload: Any = None) -> bytes:
         message["id"] = key
     if payload is not None:
         message["payload"] = payload
-    return _encode(message)
-
-
-def sse_next(response: Any) -> bytes:
-    return b"event: next\ndata: %b\n\n" % _encode(response)
+    return to_json(message)

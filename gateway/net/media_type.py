@@ -30,3 +30,27 @@ def check_media_type(header: str, expected: Sequence[str], *, suffixes: bool = F
     if media_type not in expected or parameters.get("charset", "").lower() not in _UTF_8:
         raise UnsupportedMediaType(header, expected)
     return media_type
+
+
+def accepted(header: str, offered: Sequence[str]) -> str | None:
+    """The type to answer with, of those offered; None where none of them will do. RFC 9110, 12.5.1.
+
+    The first one offered is for callers that say nothing, or that anything will do.
+    """
+    if not header.strip():
+        return offered[0]
+    best, chosen = 0.0, None
+    for entry in header.split(","):
+        name, parameters = parse_media_type(entry)
+        quality = _quality(parameters.get("q", "1"))
+        media_type = name if name in offered else offered[0] if name in ("*/*", "application/*") else None
+        if media_type is not None and quality > best:
+            best, chosen = quality, media_type
+    return chosen
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

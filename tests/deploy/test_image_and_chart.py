@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gateway.observe import Metrics
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "gateway"
+PACKAGES = ("gateway", "adapters", "demo")
 
 
 def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
@@ -43,9 +45,32 @@ def test_dockerfile_is_clean() -> None:
 def test_dockerfile_copies_what_the_package_has() -> None:
     text = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    for package in ("gateway", "adapters", "demo"):
+    for package in PACKAGES:
         assert f"COPY {package} {package}" in text
         assert f"!{package}" in ignored
+
+
+def test_wheel_has_all_that_the_image_needs(tmp_path: Path) -> None:
+    """Built as the Dockerfile does it, of what that copies: also files that are not Python."""
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    source, wheels = tmp_path / "source", tmp_path / "wheels"
+    source.mkdir()
+    wheels.mkdir()
+    for name in " ".join(copied).split():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source)
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = wheels.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    paths = [path for package in PACKAGES for path in (source / package).rglob("*") if path.is_file()]
+    files = {path.relative_to(source).as_posix() for path in paths}
+    assert "adapters/graphql/graphiql.html" in files
+    assert files <= packed, f"not in the wheel: {sorted(files - packed)}"
 
 
 def test_chart_lints() -> None:

@@ -16,7 +16,7 @@ from support.graphql_service import Service, served
 from support.http_gateway import gateway
 
 from adapters.graphql import socket as socket_module
-from adapters.graphql.limits import DIRECTIVES, FRAGMENTS
+from gateway.codecs.graphql_limits import DIRECTIVES, FRAGMENTS
 from gateway.schema.idl.proto import ProtoSchema, compile_files
 from gateway.status import Code, Detail, Failure
 

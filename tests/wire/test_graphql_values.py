@@ -10,15 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.plain import plain, shown
 
-from adapters.graphql.answer import Answer, read_response
 from adapters.graphql.config import Endpoint, Source
-from adapters.graphql.engine import Engine
-from adapters.graphql.exchange import request_of
-from adapters.graphql.executable import Caller
 from adapters.graphql.inbound import GraphqlInbound
-from adapters.graphql.wire import parse_json, to_json
+from adapters.graphql.resolver import Caller
 from gateway.codecs.format import Unknown
 from gateway.codecs.graphql import GraphqlFormat, GraphqlJsonFormat
+from gateway.codecs.graphql_engine import Engine
+from gateway.codecs.graphql_request import parse_json, request_of, to_json
+from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern

@@ -5,8 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.graphql.errors import failure_of
-from adapters.graphql.status import code_of_status
+from gateway.codecs.graphql_error import failure_of
 from gateway.codecs.json import too_deep
 from gateway.schema.idl.graphql_document import GraphqlCall
 from gateway.status import Code, Failure
@@ -48,17 +47,15 @@ class Answer:
         self._prefix = b"{%b:" % msgspec.json.encode(call.root.name)
         self._partial = partial
 
-    def value(self, response: Response, status: int = 200) -> bytes:
-        """The JSON that the operation's reply is read from. status: HTTP's. Raises Failure."""
+    def value(self, response: Response, code: Code = Code.UNKNOWN) -> bytes:
+        """The JSON that the operation's reply is read from. code: of errors without one. Raises Failure."""
         if response.errors:
-            failure = failure_of(response.errors, status)
+            failure = failure_of(response.errors, code)
             if not self._partial or not self._usable(response):
                 raise failure
             log.warning("the upstream sent data with errors: %s", failure)
         data = response.data
         if data is None:
-            if not 200 <= status < 300:
-                raise Failure(code_of_status(status), f"the upstream answered {status} without GraphQL")
             raise Failure(Code.INTERNAL, "the upstream's response has neither data nor errors")
         if not self._key:
             return msgspec.json.encode(data)

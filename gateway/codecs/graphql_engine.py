@@ -1,4 +1,4 @@
-"""Executes GraphQL requests: parsed, judged, validated, then resolved by routes. graphql-core is behind it."""
+"""Executes GraphQL requests: parsed, judged, validated, then resolved. graphql-core is behind it."""
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
@@ -34,23 +34,23 @@ from graphql.execution import (
 )
 from graphql.validation import NoSchemaIntrospectionCustomRule
 
-from adapters.graphql.errors import RequestError, error, error_of, request_error
-from adapters.graphql.executable import Caller, member, type_resolver
-from adapters.graphql.limits import COMMENTS, Limits, check
-from adapters.graphql.status import BAD_REQUEST, PARSE_FAILED, TO_WIRE
+from gateway.codecs.graphql_error import (
+    BAD_REQUEST,
+    PARSE_FAILED,
+    TO_EXTENSION,
+    RequestError,
+    error,
+    error_of,
+    request_error,
+)
+from gateway.codecs.graphql_executable import member, type_resolver
+from gateway.codecs.graphql_limits import COMMENTS, Limits, check
+from gateway.codecs.graphql_request import GraphqlRequest
 from gateway.status import Code
 
 CACHED: Final = 256
 CACHED_BYTES: Final = 16 * 1024
 ERRORS: Final = 20  # told of one document
-
-
-class GraphqlRequest(msgspec.Struct, frozen=True):
-    """variables: parsed JSON, floats as Numbers."""
-
-    query: str
-    operation: str | None
-    variables: Mapping[str, Any]
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -60,9 +60,17 @@ class Operation(msgspec.Struct, frozen=True):
     kind: OperationType
     request: GraphqlRequest
 
+    @property
+    def mutates(self) -> bool:
+        return self.kind is OperationType.MUTATION
+
+    @property
+    def subscribes(self) -> bool:
+        return self.kind is OperationType.SUBSCRIPTION
+
 
 class Engine:
-    """One schema, bound to its routes.
+    """One schema, bound to its resolvers.
 
     members: as type_resolver() takes them. pending: why some fields are not in the schema yet; empty when all are.
     """
@@ -112,28 +120,31 @@ class Engine:
             self._schema, document, self._rules, max_errors=ERRORS, hide_suggestions=not self._introspection
         )
         if problems and self._pending:
-            raise RequestError([error(self._pending, TO_WIRE[Code.UNAVAILABLE])], 503)
+            raise RequestError([error(self._pending, TO_EXTENSION[Code.UNAVAILABLE])], Code.UNAVAILABLE)
         if problems:
             raise request_error(problems)
         return document
 
-    async def execute(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        """The response to a query or mutation. Raises RequestError for variables that don't fit."""
+    async def execute(self, operation: Operation, caller: Any) -> dict[str, Any]:
+        """The response to a query or mutation. Raises RequestError for variables that don't fit.
+
+        caller: who asks, as the resolvers know it.
+        """
         result = execute_root_selection_set(self._executor(operation, caller))
         return response(await result if isawaitable(result) else result)
 
-    async def subscribe(self, operation: Operation, caller: Caller) -> AsyncGenerator[dict[str, Any], None]:
+    async def subscribe(self, operation: Operation, caller: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The responses to a subscription. Raises RequestError, and the Failure that ends the events."""
         executor = self._executor(operation, caller)
         started = create_source_event_stream(executor)
         source: AsyncIterable[Any] | ExecutionResult = await started if isawaitable(started) else started
         if isinstance(source, ExecutionResult):
-            raise request_error(source.errors or (), TO_WIRE[Code.INVALID_ARGUMENT])
+            raise request_error(source.errors or (), TO_EXTENSION[Code.INVALID_ARGUMENT])
         async with aclosing(map_source_to_response_event(executor, source)) as results:
             async for result in results:
                 yield response(result)
 
-    def _executor(self, operation: Operation, caller: Caller) -> Executor[Any]:
+    def _executor(self, operation: Operation, caller: Any) -> Executor[Any]:
         request = operation.request
         try:
             executor = Executor.build(
@@ -148,16 +159,16 @@ class Engine:
             )
         except RecursionError:
             text = "the variables are nested too deeply"
-            raise RequestError([error(text, TO_WIRE[Code.INVALID_ARGUMENT])]) from None
+            raise RequestError([error(text, TO_EXTENSION[Code.INVALID_ARGUMENT])]) from None
         if isinstance(executor, list):
-            raise request_error(executor, TO_WIRE[Code.INVALID_ARGUMENT])
+            raise request_error(executor, TO_EXTENSION[Code.INVALID_ARGUMENT])
         return executor
 
 
 def response(result: ExecutionResult) -> dict[str, Any]:
     if not result.errors:
         return {"data": result.data}
-    return {"errors": [error_of(one, TO_WIRE[Code.INTERNAL]) for one in result.errors], "data": result.data}
+    return {"errors": [error_of(one, TO_EXTENSION[Code.INTERNAL]) for one in result.errors], "data": result.data}
 
 
 def _no_operation(document: DocumentNode, name: str | None) -> str:

@@ -19,27 +19,12 @@ from graphql import (
     VariableNode,
 )
 
+from gateway.codecs.graphql_request import Number
 from gateway.codecs.json import read
 from gateway.schema import text
 from gateway.schema.idl.json_hint import JsonHint
 from gateway.schema.types import Kind, Scalar
 from gateway.status import Failure
-
-
-class Number(float):
-    """A float of a request's JSON that remembers its digits, for the scalars that are none."""
-
-    __slots__ = ("text",)
-
-    def __new__(cls, written: str) -> "Number":
-        """Raises ValueError for one that would be infinite."""
-        made = super().__new__(cls, written)
-        if made - made != 0:
-            raise ValueError("a number is out of range; write it as a string")
-        made.text = written
-        return made
-
-    text: str
 
 
 def bindable(name: str, kind: Kind, forms: JsonHint) -> ScalarType:

@@ -15,8 +15,7 @@ from graphql import (
     VariableDefinitionNode,
 )
 
-from adapters.graphql.errors import RequestError, error
-from adapters.graphql.status import LIMIT_EXCEEDED, VALIDATION_FAILED
+from gateway.codecs.graphql_error import LIMIT_EXCEEDED, VALIDATION_FAILED, RequestError, error
 
 CALL_COST: Final = 10
 DIRECTIVES: Final = 50
@@ -28,7 +27,7 @@ _INTROSPECTION: Final = ("__schema", "__type")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """As Endpoint has them."""
+    """Of tokens, levels of selection, aliases, and fields that an operation selects."""
 
     tokens: int
     depth: int

@@ -1,15 +1,61 @@
-"""Failures as GraphQL errors and back (spec 7.1.7)."""
+"""Failures as GraphQL errors and back (spec 7.1.7). Codes stand in `extensions.code`, for which GraphQL has no table of
+its own; these are the names in common use."""
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError
 
-from adapters.graphql.status import FROM_WIRE, TO_WIRE, VALIDATION_FAILED, code_of_status
 from gateway.net.problem_json import details_json
 from gateway.status import Code, Detail, Failure
+
+PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
+LIMIT_EXCEEDED: Final = "LIMIT_EXCEEDED"
+BAD_REQUEST: Final = "BAD_REQUEST"
+
+TO_EXTENSION: Final[Mapping[Code, str]] = {
+    Code.OK: "INTERNAL_SERVER_ERROR",  # a failure without a cause is ours
+    Code.CANCELLED: "CANCELLED",
+    Code.UNKNOWN: "INTERNAL_SERVER_ERROR",
+    Code.INVALID_ARGUMENT: "BAD_USER_INPUT",
+    Code.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
+    Code.NOT_FOUND: "NOT_FOUND",
+    Code.ALREADY_EXISTS: "CONFLICT",
+    Code.PERMISSION_DENIED: "FORBIDDEN",
+    Code.RESOURCE_EXHAUSTED: "RATE_LIMITED",
+    Code.FAILED_PRECONDITION: "FAILED_PRECONDITION",
+    Code.ABORTED: "CONFLICT",
+    Code.OUT_OF_RANGE: "BAD_USER_INPUT",
+    Code.UNIMPLEMENTED: "NOT_IMPLEMENTED",
+    Code.INTERNAL: "INTERNAL_SERVER_ERROR",
+    Code.UNAVAILABLE: "UNAVAILABLE",
+    Code.DATA_LOSS: "INTERNAL_SERVER_ERROR",
+    Code.UNAUTHENTICATED: "UNAUTHENTICATED",
+}
+
+FROM_EXTENSION: Final[Mapping[str, Code]] = {
+    **{code.name: code for code in Code if code is not Code.OK},
+    BAD_REQUEST: Code.INVALID_ARGUMENT,
+    "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
+    LIMIT_EXCEEDED: Code.INVALID_ARGUMENT,
+    "CONFLICT": Code.ABORTED,
+    "FORBIDDEN": Code.PERMISSION_DENIED,
+    "RATE_LIMITED": Code.RESOURCE_EXHAUSTED,
+    "TOO_MANY_REQUESTS": Code.RESOURCE_EXHAUSTED,
+    "NOT_IMPLEMENTED": Code.UNIMPLEMENTED,
+    "INTERNAL_SERVER_ERROR": Code.INTERNAL,
+    "DOWNSTREAM_SERVICE_ERROR": Code.UNAVAILABLE,
+    "SERVICE_UNAVAILABLE": Code.UNAVAILABLE,
+    "TIMEOUT": Code.DEADLINE_EXCEEDED,
+    # The document is ours: that it does not fit the service's schema is no fault of the caller's.
+    PARSE_FAILED: Code.INTERNAL,
+    VALIDATION_FAILED: Code.INTERNAL,
+    "OPERATION_RESOLUTION_FAILURE": Code.INTERNAL,
+    "PERSISTED_QUERY_NOT_FOUND": Code.INTERNAL,
+}
 
 MESSAGE: Final = 2000  # of text that came from elsewhere
 # The engine tells only in words where in the variables a value doesn't fit.
@@ -18,17 +64,17 @@ _VARIABLE: Final = re.compile(r"Variable '\$(\w+)' has invalid value(?: at ([\w.
 log = logging.getLogger("gateway.graphql")
 
 
-class RequestError(Exception):
+class RequestError(Failure):
     """A request that is not executed.
 
-    errors: GraphQL's. status: HTTP's, of a reply as application/graphql-response+json. well_formed: it was a GraphQL
-    request at least, to which clients of application/json expect status 200.
+    errors: GraphQL's. well_formed: it was a GraphQL request at least.
     """
 
-    def __init__(self, errors: Iterable[Mapping[str, Any]], status: int = 400, *, well_formed: bool = True) -> None:
-        super().__init__(status)
-        self.errors = [dict(error) for error in errors]
-        self.status = status
+    def __init__(
+        self, errors: Sequence[Mapping[str, Any]], code: Code = Code.INVALID_ARGUMENT, *, well_formed: bool = True
+    ) -> None:
+        super().__init__(code, errors[0]["message"] if errors else "the request is not executed", sent=False)
+        self.errors = errors
         self.well_formed = well_formed
 
 
@@ -36,9 +82,19 @@ def error(message: str, code: str) -> dict[str, Any]:
     return {"message": message, "extensions": {"code": code}}
 
 
+def malformed(message: str) -> RequestError:
+    """What is no GraphQL request."""
+    return RequestError([error(message, BAD_REQUEST)], well_formed=False)
+
+
+def errors_of(failure: Failure) -> Sequence[Mapping[str, Any]]:
+    """All that a failure says, without places in the document but those it has itself."""
+    return failure.errors if isinstance(failure, RequestError) else [error_of_failure(failure)]
+
+
 def error_of_failure(failure: Failure) -> dict[str, Any]:
     """Without a place in the document. status: the code in full, of which several share one `code`."""
-    extensions: dict[str, Any] = {"code": TO_WIRE[failure.code], "status": failure.code.name}
+    extensions: dict[str, Any] = {"code": TO_EXTENSION[failure.code], "status": failure.code.name}
     if failure.path:
         extensions["path"] = failure.path
     if failure.details:
@@ -62,7 +118,7 @@ def error_of(found: GraphQLError, code: str) -> dict[str, Any]:
             told["extensions"]["path"] = f"$.{variable[1]}{variable[2] or ''}"
     else:
         log.error("bug behind a GraphQL field", exc_info=original)
-        told = error("internal error", TO_WIRE[Code.INTERNAL])
+        told = error("internal error", TO_EXTENSION[Code.INTERNAL])
     if found.locations:
         told["locations"] = [{"line": place.line, "column": place.column} for place in found.locations]
     if found.path:
@@ -74,8 +130,8 @@ def request_error(found: Iterable[GraphQLError], code: str = VALIDATION_FAILED) 
     return RequestError([error_of(one, code) for one in found])
 
 
-def failure_of(errors: Any, status: int = 200) -> Failure:
-    """What a server's errors mean: the first of them, and how many more there are. status: HTTP's."""
+def failure_of(errors: Any, code: Code = Code.UNKNOWN) -> Failure:
+    """What a server's errors mean: the first of them, and how many more there are. code: of errors without one."""
     listed = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
     if not listed:
         return Failure(Code.INTERNAL, "the upstream's errors are malformed")
@@ -92,7 +148,7 @@ def failure_of(errors: Any, status: int = 200) -> Failure:
         text += f" (and {len(listed) - 1} more errors)"
     retry = extensions.get("retryAfter")
     return Failure(
-        _code(extensions, status),
+        _code(extensions, code),
         text,
         path=path,
         details=list(_details(extensions.get("details"))),
@@ -100,12 +156,12 @@ def failure_of(errors: Any, status: int = 200) -> Failure:
     )
 
 
-def _code(extensions: Mapping[str, Any], status: int) -> Code:
+def _code(extensions: Mapping[str, Any], otherwise: Code) -> Code:
     for name in (extensions.get("status"), extensions.get("code")):
-        code = FROM_WIRE.get(name) if isinstance(name, str) else None
+        code = FROM_EXTENSION.get(name) if isinstance(name, str) else None
         if code is not None:
             return code
-    return code_of_status(status)
+    return otherwise
 
 
 def _details(details: Any) -> Iterable[Detail]:
