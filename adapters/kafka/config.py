@@ -7,9 +7,10 @@ from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
+from gateway.net.redelivery import Retries
 from gateway.net.tls import ClientTls
 
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
@@ -38,7 +39,7 @@ class Sasl(BaseModel):
     password: SecretStr = Field(description="That user's password; never logged.")
 
 
-class Endpoint(port.Endpoint):
+class Endpoint(JsonSettings, port.Endpoint):
     bootstrap_servers: Annotated[
         tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | tuple[str, ...])
     ] = Field(
@@ -65,22 +66,6 @@ class Endpoint(port.Endpoint):
         description="Largest message either way, in bytes. Keep it within the broker's message.max.bytes.",
     )
 
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject",
-        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
-    )
-    int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
-    )
-
-    @property
-    def format(self) -> JsonFormat:
-        """How messages are written and read."""
-        return JsonFormat(self.int64, self.decimal)
-
     @field_validator("bootstrap_servers")
     @classmethod
     def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,7 +81,7 @@ class Endpoint(port.Endpoint):
         return compression
 
 
-class Source(port.Address):
+class Source(Retries, port.Address):
     topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed, json_schema_input_type=Topic | tuple[Topic, ...])] = (
         Field(min_length=1, description="The topic to consume, or a list of them.")
     )
@@ -128,19 +113,8 @@ class Source(port.Address):
         description="Most records of one partition between its committed offset and the newest one taken: how many are "
         "handled at once, and how many may come twice after a crash.",
     )
-    max_deliveries: int = Field(
-        default=5,
-        ge=1,
-        description="How often a record is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
-        "dead-lettered; one that asks for a reply, whatever may pass, before the failure is its reply. Other failures "
-        "are tried for ever or dead-lettered at once.",
-    )
     dead_letters: Topic | Literal[""] = Field(
         default="", description="The topic for records that can't be handled; {topic}.dead-letters where empty."
-    )
-    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
-    max_backoff: Duration = Field(
-        default=30.0, gt=0, le=3600, description="Longest wait before any try; it doubles up to here, with jitter."
     )
     session_timeout: Duration = Field(
         default=10.0,
@@ -154,8 +128,6 @@ class Source(port.Address):
         for topic in self.topic:
             if self.dead_letter_topic(topic) in self.topic:
                 raise ValueError(f"dead_letters would put what can't be handled back into {topic}")
-        if self.max_backoff < self.backoff:
-            raise ValueError("max_backoff is less than backoff")
         if self.reply_topics and self.replies == "none":
             raise ValueError("reply_topics goes with `replies: one`")
         return self

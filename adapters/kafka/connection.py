@@ -1,9 +1,10 @@
 """Connection: how an endpoint's clients reach its brokers, and why they can't."""
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -11,16 +12,23 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.config import Endpoint
+from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
+from gateway.net.keeper import Keeper, Trouble
 from gateway.net.network import Network
 from gateway.net.tls import client_context
+from gateway.status import Failure
+
+T = TypeVar("T")
 
 REQUEST_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 1.0
-RECONNECT_SECONDS: Final = 0.2
-MAX_RECONNECT_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 5.0  # without an answer to any fetch, after which the brokers count as gone
+SILENT: Final = "no broker answers"
+
+log = logging.getLogger("gateway.kafka")
 
 
 class Connection:
@@ -47,6 +55,20 @@ class Connection:
             **self._security,
         }
 
+    def keeper(self, what: str, client: type[T], serve: Callable[[], Awaitable[None]]) -> Keeper[T]:
+        """Of a client of this endpoint."""
+        return Keeper(f"kafka {what}", serve, self._explain, unreachable(), log)
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """A client that commits when it is told to."""
+        return AIOKafkaConsumer(
+            **self.options,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=self._endpoint.max_message_bytes,
+            **options,
+        )
+
     @property
     def _security(self) -> dict[str, Any]:
         sasl = self._endpoint.sasl
@@ -60,11 +82,15 @@ class Connection:
             options["sasl_plain_password"] = sasl.password.get_secret_value()
         return options
 
-    async def diagnose(self, error: Exception) -> tuple[Exception, str]:
-        """What keeps a client from connecting, for operators: the error and a sentence with the server's address.
+    async def _explain(self, error: BaseException) -> Trouble:
+        """What keeps a client from connecting.
 
         aiokafka tells only that no server would do; this asks the servers once more, for their own reasons.
         """
+        known = isinstance(error, KafkaError | OSError | Failure)
+        if isinstance(error, Failure):
+            return Trouble(str(error), error)
+        why = f"can't reach {', '.join(self._endpoint.bootstrap_servers)}"
         for server in self._endpoint.bootstrap_servers:
             host, port = split_host_port(server)
             options = {**self._security, "request_timeout_ms": int(PROBE_SECONDS * 1000)}
@@ -74,8 +100,11 @@ class Connection:
                 error = reason
             else:
                 connection.close()
-                return error, f"{server} answers, but: {_text(error)}"
-        return error, f"can't reach {', '.join(self._endpoint.bootstrap_servers)}: {_text(error)}"
+                why = f"{server} answers, but"
+                break
+        why += f": {str(error) or type(error).__name__}"
+        told = failure(error, sent=False) if isinstance(error, KafkaError) else unreachable()
+        return Trouble(why, told, known)
 
 
 async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
@@ -90,13 +119,17 @@ async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
         raise
 
 
+async def close(client: AIOKafkaConsumer) -> None:
+    """Wait CLOSE_SECONDS at most; it goes on after that, lest its connections stay open."""
+    closing = asyncio.create_task(client.stop(), name="kafka consumer closes")
+    done, _ = await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
+    if done and closing.exception() is not None:
+        log.debug("kafka: a consumer did not close cleanly: %s", closing.exception())
+
+
 async def reachable(client: AIOKafkaClient) -> bool:
     """Whether any broker answers a started client now."""
     try:
         return bool(await asyncio.wait_for(client.force_metadata_update(), PROBE_SECONDS))
     except TimeoutError:
         return False
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__

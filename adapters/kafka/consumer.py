@@ -1,43 +1,32 @@
 """Consumer: one route's membership of a consumer group."""
 
 import asyncio
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, SILENCE_SECONDS, Connection, start
+from adapters.kafka.connection import SILENCE_SECONDS, SILENT, Connection, close, log, start
 from adapters.kafka.partition import Partition
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import CORRELATION_ID, Reply, ReplyAddress, error_reply
-from adapters.kafka.status import refuses_topic
-from gateway.net.counters import Counter
-from gateway.net.redelivery import backoff, reasons
+from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
+from gateway.message import Context, Message
+from gateway.net.redelivery import Redelivery
+from gateway.net.reply import Reply
+from gateway.net.settlement import Counts, Settlement
+from gateway.pattern import Pattern
 from gateway.port import Binding
-from gateway.status import Code, Failure
+from gateway.status import Code, Failure, invalid
 
 COMMIT_SECONDS: Final = 1.0
 COMMIT_PATIENCE_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 5.0
 NEVER_MILLISECONDS: Final = 2**31 - 1
-
-log = logging.getLogger("gateway.kafka")
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """undeliverable_replies: those whose topic is not there or refuses them. discarded_replies: nobody asked."""
-
-    dead_letters: Counter
-    undeliverable_replies: Counter
-    discarded_replies: Counter
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Consumes the topics of one source and calls its binding's service.
+    """Consumes the topics of one source and calls its binding's service; the Courier of their records.
 
     binding: may be replaced at any time by one with the same address.
     producer: of dead letters and replies.
@@ -55,30 +44,27 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.binding = binding
         self.source: Source = binding.address
         self._connection = connection
-        self._endpoint = endpoint
+        self._limit = endpoint.max_message_bytes
         self._group = group
         self._producer = producer
-        self._counts = counts
+        self._settlement = Settlement(f"kafka group {group}", counts, self._limit, log)
+        self._keeper = connection.keeper(f"group {group}", AIOKafkaConsumer, self._serve)
         self._client: AIOKafkaConsumer | None = None
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._error: Exception | None = None
         self._draining = False
-        self._trouble = "not connected yet"
-        self._unburied = ""
 
     @property
     def unready(self) -> str:
-        why = self._trouble or self._unburied
+        why = self._keeper.unready or self._settlement.unready
         return f"group {self._group}: {why}" if why else ""
 
     def start(self) -> None:
         """Join the group in the background."""
-        if self._task is None:
-            self._draining = False
-            self._task = asyncio.create_task(self._keep(), name=f"kafka group {self._group}")
+        self._draining = False
+        self._keeper.start()
 
     async def drain(self) -> None:
         """Begin nothing new; return when what runs is done and committed."""
@@ -89,11 +75,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def stop(self) -> None:
         """Cancel what runs, commit what is settled and leave the group."""
         self._draining = True
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self._trouble = "stopped"
+        await self._keeper.stop()
+
+    # -- the group
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         client = self._client
@@ -104,15 +88,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._pin(client, assigned)
         for where in assigned:
             partition = self._partitions[where] = Partition(
-                where,
-                self.source,
-                lambda: self.binding,
-                self._endpoint.max_message_bytes,
-                self._bury,
-                self._answer,
-                self._counts.discarded_replies,
-                self._wake.set,
-                self._break,
+                where, self.source, self._settle, self._wake.set, self._break
             )
             partition.start(client)
 
@@ -135,43 +111,33 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except (KafkaError, IllegalStateError) as error:
             self._break(error)
 
-    async def _keep(self) -> None:
+    async def _serve(self) -> None:
         source = self.source
-        attempt = 0
-        while True:
-            self._error = None
-            client = self._client = AIOKafkaConsumer(
-                **self._connection.options,
-                group_id=self._group,
-                enable_auto_commit=False,
-                auto_offset_reset=source.start,
-                isolation_level="read_committed",
-                max_partition_fetch_bytes=self._endpoint.max_message_bytes,
-                session_timeout_ms=int(source.session_timeout * 1000),
-                heartbeat_interval_ms=int(source.session_timeout * 1000 / 3),
-                # A partition whose window is full is not polled, and that is no reason to lose it: the heartbeat tells
-                # that the process lives.
-                max_poll_interval_ms=NEVER_MILLISECONDS,
-            )
-            client.subscribe(source.topic, listener=self)
-            try:
-                await start(client)
-                attempt = 0
-                self._trouble = ""
-                log.info("kafka group %s: joined", self._group)
-                await self._watch(client)
-            except Exception as error:
-                attempt += 1
-                _, why = await self._connection.diagnose(error)
-                if why != self._trouble:
-                    log.warning("kafka group %s: %s", self._group, why, exc_info=not isinstance(error, KafkaError))
-                self._trouble = why
-            finally:
-                await self._leave(client)
-            await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS))
+        self._error = None
+        client = self._client = self._connection.consumer(
+            group_id=self._group,
+            auto_offset_reset=source.start,
+            session_timeout_ms=int(source.session_timeout * 1000),
+            heartbeat_interval_ms=int(source.session_timeout * 1000 / 3),
+            # A partition whose window is full is not polled, and that is no reason to lose it: the heartbeat tells
+            # that the process lives.
+            max_poll_interval_ms=NEVER_MILLISECONDS,
+        )
+        client.subscribe(source.topic, listener=self)
+        try:
+            await start(client)
+            await self._watch(client)
+        finally:
+            # Let go of all partitions, within bounds.
+            await asyncio.gather(*(partition.release(0.0) for partition in self._partitions.values()))
+            await self._commit()
+            self._partitions.clear()
+            self._client = None
+            await close(client)
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Commit now and then. Raises what broke the consumer."""
+        self._keeper.up(client)
         loop = asyncio.get_running_loop()
         polled, heard = 0, loop.time()
         due = loop.time() + COMMIT_SECONDS
@@ -189,8 +155,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             newest = max((client.last_poll_timestamp(where) or 0 for where in hungry), default=polled)
             if newest != polled or not hungry:
                 polled, heard = newest, loop.time()
-            silent = loop.time() - heard > SILENCE_SECONDS
-            self._trouble = "no broker answers" if silent else ""
+            if loop.time() - heard > SILENCE_SECONDS:
+                self._keeper.down(SILENT)
+            else:
+                self._keeper.up(client)
 
     async def _commit(self) -> None:
         async with self._committing:
@@ -212,71 +180,66 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             except KafkaError as error:
                 self._break(error)
             else:
-                for where, (_, passed) in due.items():
-                    partitions[where].committed(passed)
+                for where, (_, settled) in due.items():
+                    partitions[where].committed(settled)
 
     def _break(self, error: Exception) -> None:
         self._error = error
         self._wake.set()
 
-    async def _leave(self, client: AIOKafkaConsumer) -> None:
-        """Let go of all partitions and close the client, within bounds."""
-        await asyncio.gather(*(partition.release(0.0) for partition in self._partitions.values()))
-        await self._commit()
-        self._partitions.clear()
-        self._client = None
-        closing = asyncio.create_task(client.stop(), name="kafka consumer closes")
-        done, _ = await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
-        if done and closing.exception() is not None:
-            log.debug("kafka group %s: not left cleanly: %s", self._group, closing.exception())
+    # -- records
 
-    async def _bury(self, record: ConsumerRecord, failure: Failure, deliveries: int) -> None:
-        topic = self.source.dead_letter_topic(record.topic)
+    async def _settle(self, record: ConsumerRecord, redelivery: Redelivery) -> bool:
+        delivery = Delivery(record)
+        if self.binding.pattern is Pattern.REQUEST_REPLY and asks(record):
+            try:
+                address = reply_address(record)
+                if not self.source.may_reply_to(address.topic):
+                    raise invalid("the header reply-to names a topic that takes no replies from here")
+            except Failure as why:
+                return await self._settlement.refuse(self, delivery, why, redelivery)
+            delivery.address = address
+        return await self._settlement.settle(self, delivery, redelivery)
+
+    async def deliver(self, delivery: Delivery) -> Message:
+        """As Courier.deliver."""
+        binding, record = self.binding, delivery.record
+        headers, trace = headers_of(record, binding.headers)
+        value = record.value
+        if value is not None and len(value) > self._limit:
+            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
+        params = {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp * 1_000_000,
+        }
+        context = Context(peer=delivery.name, trace=trace)
+        return await binding.service.call(Message(value, headers, params, record.key), context)
+
+    def grave(self, delivery: Delivery) -> str:
+        """As Courier.grave."""
+        return self.source.dead_letter_topic(delivery.record.topic)
+
+    async def bury(self, delivery: Delivery, reason: Sequence[tuple[str, str]]) -> None:
+        """As Courier.bury."""
+        record = delivery.record
         headers = list(record.headers)
-        reason = [
-            *((name, text.encode()) for name, text in reasons(failure, deliveries)),
-            ("dead-letter-topic", record.topic.encode()),
-            ("dead-letter-partition", b"%d" % record.partition),
-            ("dead-letter-offset", b"%d" % record.offset),
-        ]
-        where = f"{record.topic}/{record.partition}/{record.offset}"
+        if reason:
+            where = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
+            headers += wire_headers([*reason, *((f"dead-letter-{name}", text) for name, text in where.items())])
         # aiokafka can't publish a record that has neither key nor value.
         value = b"" if record.value is None and record.key is None else record.value
+        await self._producer.publish(self.grave(delivery), value, record.key, headers)
+
+    async def answer(self, delivery: Delivery, reply: Reply) -> None:
+        """As Courier.answer."""
+        address = delivery.address
+        headers = reply_headers(reply, address)
         try:
-            try:
-                await self._producer.publish(topic, value, record.key, headers + reason)
-            except Failure as trouble:
-                if trouble.code is not Code.INVALID_ARGUMENT:
-                    raise
-                # With the reason it is larger than the brokers take; as it came, it was not.
-                await self._producer.publish(topic, value, record.key, headers)
-        except Failure as trouble:
-            self._unburied = f"{where} can't be put into {topic}: {trouble}"
-            log.warning("kafka group %s: %s", self._group, self._unburied)
+            await self._producer.publish(address.topic, reply.body, None, headers, address.partition)
+        except Failure as failure:
+            if isinstance(failure.__cause__, TopicAuthorizationFailedError):
+                # An operator mends it, but whoever asked may name any topic.
+                raise Failure(Code.PERMISSION_DENIED, failure.message) from failure
             raise
-        self._unburied = ""
-        self._counts.dead_letters.add()
-        log.warning("kafka group %s: %s put into %s: %s", self._group, where, topic, failure)
-
-    async def _answer(self, address: ReplyAddress, reply: Reply) -> None:
-        limit = self._endpoint.max_message_bytes
-        if len(reply.body) > limit:
-            reply = error_reply(Failure(Code.INTERNAL, f"the reply is larger than the limit of {limit} bytes"))
-        try:
-            try:
-                await self._publish_reply(address, reply)
-            except Failure as trouble:
-                if trouble.code is not Code.INVALID_ARGUMENT:
-                    raise
-                told = Failure(Code.INTERNAL, f"the reply can't be sent: {trouble.message}")
-                await self._publish_reply(address, error_reply(told))
-        except Failure as trouble:
-            # Whoever asked chose the topic: what is wrong with it must not hold up the others.
-            if not refuses_topic(trouble):
-                raise
-            self._counts.undeliverable_replies.add()
-            log.info("kafka group %s: a reply can't be put into %s: %s", self._group, address.topic, trouble)
-
-    async def _publish_reply(self, address: ReplyAddress, reply: Reply) -> None:
-        headers = [*reply.headers, (CORRELATION_ID, address.correlation_id)]
-        await self._producer.publish(address.topic, reply.body, None, headers, address.partition)

@@ -3,20 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
-from uuid import uuid4
-
-from aiokafka import ConsumerRecord
 
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
 from adapters.kafka.producer import Confirmed, Producer
 from adapters.kafka.record import (
     ASKING,
-    CORRELATION_ID,
-    MESSAGE_ID,
     REPLY_PARTITION,
     REPLY_TO,
-    TRACE,
     WireHeaders,
     header_of,
     headers_of,
@@ -25,8 +19,9 @@ from adapters.kafka.record import (
 from adapters.kafka.replies import Replies
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
-from gateway.net.error_reply import GATEWAY_STATUS, told_failure
 from gateway.net.network import Network
+from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
+from gateway.net.traceparent import TRACEPARENT
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
@@ -40,7 +35,7 @@ RECEIPT: Final[dict[str, Scalar]] = {
     "timestamp": TIMESTAMP,
     "id": STRING,
 }
-_TRACE_ALONE: Final = frozenset({TRACE})
+_GIVEN: Final = frozenset({TRACEPARENT, MESSAGE_ID})
 
 
 class KafkaOutbound:
@@ -80,7 +75,7 @@ class KafkaOutbound:
         key = (address.reply_topic, address.reply_partition)
         replies = self._replies.get(key)
         if replies is None:
-            replies = self._replies[key] = Replies(self._connection, self._endpoint, self._producer, *key, self._late)
+            replies = self._replies[key] = Replies(self._connection, self._producer, *key, self._late)
             if self._started:
                 replies.start()
         return Request(address, self._producer, replies, contract.headers, self._endpoint.max_message_bytes)
@@ -111,7 +106,7 @@ class Publish:
         self._producer = producer
 
     async def call(self, request: Message, context: Context) -> Message:
-        confirmed, identity = await self._publish(request, context, wire_headers(request.headers, _TRACE_ALONE))
+        confirmed, identity = await self._publish(request, context, wire_headers(request.headers, _GIVEN))
         return Message(
             None,
             params={
@@ -131,14 +126,10 @@ class Publish:
 
     async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> tuple[Confirmed, str]:
         """Where the brokers keep it, and its message id."""
-        identity = next((value for name, value in headers if name == MESSAGE_ID and value), b"").decode(
-            errors="replace"
-        )
-        if not identity:
-            identity = uuid4().hex
-            headers.append((MESSAGE_ID, identity.encode()))
+        identity = message_id(request.headers)
+        headers.append((MESSAGE_ID, identity.encode()))
         if context.trace:
-            headers.append((TRACE, context.trace.encode()))
+            headers.append((TRACEPARENT, context.trace.encode()))
         confirmed = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
         return confirmed, identity
 
@@ -158,20 +149,11 @@ class Request(Publish):
             self._asking.append((REPLY_PARTITION, b"%d" % address.reply_partition))
 
     async def call(self, request: Message, context: Context) -> Message:
-        correlation_id, reply = self._replies.expect()
-        headers = wire_headers(request.headers, _TRACE_ALONE | ASKING)
-        try:
-            await self._publish(request, context, [*headers, *self._asking, (CORRELATION_ID, correlation_id)])
-            return self._told(await reply)
-        finally:
-            self._replies.forget(correlation_id)
-
-    def _told(self, record: ConsumerRecord) -> Message:
-        body = record.value or b""
-        if len(body) > self._limit:
-            raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {self._limit} bytes")
+        headers = wire_headers(request.headers, _GIVEN | ASKING)
+        with await self._replies.ask() as question:
+            asking = [*self._asking, (CORRELATION_ID, question.correlation_id.encode())]
+            await self._publish(request, context, headers + asking)
+            record = await question.reply
+        found, _ = headers_of(record, self._wanted)
         status = (header_of(record, GATEWAY_STATUS) or b"").decode(errors="replace")
-        if status not in ("", Code.OK.name):
-            raise told_failure(status, body)
-        headers, _ = headers_of(record, self._wanted)
-        return Message(body, headers)
+        return message_of(record.value or b"", found, status, self._limit)

@@ -1,7 +1,6 @@
 """Producer: publishes with acks=all over a connection that is kept up in the background."""
 
 import asyncio
-import logging
 from typing import Final
 
 import msgspec
@@ -19,16 +18,8 @@ from aiokafka.errors import (
 )
 
 from adapters.kafka.config import Endpoint
-from adapters.kafka.connection import (
-    MAX_RECONNECT_SECONDS,
-    PROBE_SECONDS,
-    RECONNECT_SECONDS,
-    Connection,
-    reachable,
-    start,
-)
+from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
 from adapters.kafka.status import failure, unreachable
-from gateway.net.redelivery import backoff
 from gateway.status import Code, Failure, invalid
 
 BATCH_BYTES: Final = 256 * 1024  # buffered for one partition, beyond which publish() waits
@@ -37,14 +28,11 @@ IDLE_WATCHES: Final = 10  # watches between two probes while nothing is wrong
 STUCK_WATCHES: Final = 60  # watches without a broker after which the bootstrap servers are asked again
 TOPIC_SECONDS: Final = 3.0  # for a broker to create a topic of itself, and how long its absence is believed
 FLUSH_SECONDS: Final = 5.0
-RENEW_SECONDS: Final = 2.0
 
 # Raised before a record is buffered, and only because of it.
 _HARMLESS: Final = (MessageSizeTooLargeError, KafkaTimeoutError, UnknownTopicOrPartitionError)
 # How brokers answer InitProducerId that don't know it.
 _NOT_IDEMPOTENT: Final = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
-
-log = logging.getLogger("gateway.kafka")
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -65,12 +53,8 @@ class Producer:
         self._connection = connection
         self._endpoint = endpoint
         self._limit = limit
-        self._client: AIOKafkaProducer | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._keeper = connection.keeper(f"producer of {endpoint.client_id}", AIOKafkaProducer, self._serve)
         self._broken: asyncio.Future[None] | None = None
-        self._renewed: asyncio.Future[None] | None = None
-        self._refusal = unreachable()
-        self._unready = "not connected yet"
         self._closing: set[asyncio.Task[None]] = set()
         self._open = 0
         self._confirmed = 0
@@ -78,21 +62,16 @@ class Producer:
 
     @property
     def unready(self) -> str:
-        return self._unready
+        return self._keeper.unready
 
     def start(self) -> None:
         """Connect in the background."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._keep(), name="kafka producer")
+        self._keeper.start()
 
     async def stop(self) -> None:
         """Flush for FLUSH_SECONDS at most, then fail what was not confirmed."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._keeper.stop()
         await asyncio.gather(*self._closing)
-        self._unready = "stopped"
 
     async def publish(
         self,
@@ -105,7 +84,7 @@ class Producer:
         """Return once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is unknown."""
         if value is None and key is None:
             raise invalid("a message without a body needs a key")
-        client = await self._connected()
+        client = self._keeper.client or await self._keeper.get()
         partitions = await self._partitions(client, topic)
         if partition is not None and partition not in partitions:
             raise Failure(Code.FAILED_PRECONDITION, f"the topic has no partition {partition}", sent=False)
@@ -129,16 +108,8 @@ class Producer:
         return Confirmed(found.partition, found.offset, found.timestamp)
 
     async def partitions(self, topic: str) -> set[int]:
-        """The partitions of a topic, which the brokers may create of themselves. Raises Failure."""
-        return await self._partitions(await self._connected(), topic)
-
-    async def _connected(self) -> AIOKafkaProducer:
-        if self._renewed is not None:
-            await asyncio.wait((self._renewed,), timeout=RENEW_SECONDS)
-        client = self._client
-        if client is None or self._unready:
-            raise Failure(self._refusal.code, self._refusal.message, sent=False)
-        return client
+        """The partitions of a topic, which the brokers may create of themselves, once they are there. Raises Failure."""
+        return await self._partitions(await self._keeper.opened(), topic)
 
     async def _partitions(self, client: AIOKafkaProducer, topic: str) -> set[int]:
         known: set[int] | None = client.client.cluster.partitions_for_topic(topic)
@@ -174,63 +145,43 @@ class Producer:
     def _retire(self, client: AIOKafkaProducer, error: Exception) -> None:
         # A record that the brokers refused leaves a gap in an idempotent producer's numbers, at which they refuse
         # all that follows; and some errors end aiokafka's sender for good. A new client is cheaper than telling apart.
-        if self._client is client and self._broken is not None and not self._broken.done():
-            log.warning("kafka %s: producer renewed after: %s", self._endpoint.client_id, error)
-            self._client = None
-            self._renewed = asyncio.get_running_loop().create_future()
+        if self._keeper.client is client and self._broken is not None and not self._broken.done():
+            log.warning("kafka producer of %s: renewed after: %s", self._endpoint.client_id, error)
+            self._keeper.renew()
             self._broken.set_result(None)
 
-    def _renew(self) -> None:
-        """Let those go on who wait for a new client."""
-        renewed, self._renewed = self._renewed, None
-        if renewed is not None:
-            renewed.set_result(None)
+    async def _serve(self) -> None:
+        endpoint = self._endpoint
+        client = AIOKafkaProducer(
+            **self._connection.options,
+            acks="all",
+            enable_idempotence=endpoint.idempotent,
+            compression_type=None if endpoint.compression == "none" else endpoint.compression,
+            max_batch_size=min(BATCH_BYTES, endpoint.max_message_bytes),
+            max_request_size=self._limit,
+        )
+        try:
+            await self._start(client)
+            await self._watch(client)
+        finally:
+            flush = FLUSH_SECONDS if not self._keeper.unready else 0.0
+            closing = asyncio.create_task(_close(client, flush), name="kafka producer closes")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
-    async def _keep(self) -> None:
-        attempt = 0
-        while True:
-            options = self._connection.options
-            client = AIOKafkaProducer(
-                **options,
-                acks="all",
-                enable_idempotence=self._endpoint.idempotent,
-                compression_type=None if self._endpoint.compression == "none" else self._endpoint.compression,
-                max_batch_size=min(BATCH_BYTES, self._endpoint.max_message_bytes),
-                max_request_size=self._limit,
-            )
-            try:
-                await start(client)
-                attempt = 0
-                await self._watch(client)
-            except Exception as error:
-                if not isinstance(error, KafkaError | OSError):
-                    log.exception("kafka %s: bug in the producer", self._endpoint.client_id)
-                attempt += 1
-                await self._refuse(error)
-                await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS))
-            finally:
-                self._client = None
-                flush = FLUSH_SECONDS if not self._unready else 0.0
-                closing = asyncio.create_task(_close(client, flush), name="kafka producer closes")
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-
-    async def _refuse(self, error: Exception) -> None:
-        cause, why = await self._connection.diagnose(error)
-        if self._endpoint.idempotent and isinstance(cause, _NOT_IDEMPOTENT):
-            why += "; a broker that knows no idempotent producers needs `idempotent: false`"
-        if why != self._unready:
-            log.warning("kafka %s: producer: %s", self._endpoint.client_id, why)
-        self._unready = why
-        self._renew()
-        self._refusal = failure(cause, sent=False) if isinstance(cause, KafkaError) else unreachable()
+    async def _start(self, client: AIOKafkaProducer) -> None:
+        try:
+            await start(client)
+        except _NOT_IDEMPOTENT as error:
+            if not self._endpoint.idempotent:
+                raise
+            hint = "a broker that knows no idempotent producers needs `idempotent: false`"
+            raise type(error)(f"{error}; {hint}") from error
 
     async def _watch(self, client: AIOKafkaProducer) -> None:
         """Serve until the client is broken or its brokers are gone for long."""
         broken = self._broken = asyncio.get_running_loop().create_future()
-        self._client, self._unready, self._refusal = client, "", unreachable()
-        self._renew()
-        log.info("kafka %s: producer connected", self._endpoint.client_id)
+        self._keeper.up(client)
         confirmed, watches, down = self._confirmed, 0, 0
         while not broken.done() and down < STUCK_WATCHES:
             await asyncio.wait((broken,), timeout=WATCH_SECONDS)
@@ -239,15 +190,15 @@ class Producer:
             confirmed = self._confirmed
             if broken.done() or not (stalled or down or watches % IDLE_WATCHES == 0):
                 continue
-            if await reachable(client.client):
-                if down:
-                    log.info("kafka %s: producer connected again", self._endpoint.client_id)
-                down, self._unready = 0, ""
+            answers = await reachable(client.client)
+            if broken.done():
+                return
+            if answers:
+                down = 0
+                self._keeper.up(client)
             else:
                 down += 1
-                self._unready = f"no broker answers; bootstrap servers {', '.join(self._endpoint.bootstrap_servers)}"
-                if down == 1:
-                    log.warning("kafka %s: producer: %s", self._endpoint.client_id, self._unready)
+                self._keeper.down(f"{SILENT}; bootstrap servers {', '.join(self._endpoint.bootstrap_servers)}")
 
 
 async def _close(client: AIOKafkaProducer, flush: float) -> None:

@@ -1,32 +1,26 @@
-"""Record: what a Kafka record's headers tell, and what goes into those of a reply."""
+"""Record: a delivery, what its headers tell, and what goes into those of a reply."""
 
 import re
 from collections.abc import Iterable
 from typing import Final
-from uuid import uuid4
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from adapters.kafka.config import TOPIC_NAME
-from gateway.message import Header, Message
-from gateway.net.error_reply import GATEWAY_STATUS, error_body
-from gateway.net.problem_json import PROBLEM_JSON
-from gateway.status import Failure, invalid
+from gateway.message import Header
+from gateway.net.reply import CORRELATION_ID, MESSAGE_ID, Reply
+from gateway.net.traceparent import TRACEPARENT, traceparent
+from gateway.status import invalid
 
 CONTENT_TYPE: Final = "content-type"
-CORRELATION_ID: Final = "correlation-id"
-MESSAGE_ID: Final = "message-id"
 REPLY_PARTITION: Final = "reply-partition"
 REPLY_TO: Final = "reply-to"
-TRACE: Final = "traceparent"
 ASKING: Final = frozenset({REPLY_TO, REPLY_PARTITION, CORRELATION_ID})
 """Headers that a request bears of the gateway's own; none that a caller gave may take their place."""
 
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TOPIC: Final = re.compile(TOPIC_NAME.encode())
 _PARTITION: Final = re.compile(rb"[0-9]{1,9}")
-_REPLYING: Final = frozenset({CORRELATION_ID, GATEWAY_STATUS})
 
 WireHeaders = list[tuple[str, bytes | None]]
 
@@ -39,9 +33,23 @@ class ReplyAddress(msgspec.Struct, frozen=True):
     correlation_id: bytes
 
 
-class Reply(msgspec.Struct, gc=False):
-    body: bytes
-    headers: WireHeaders
+NOBODY: Final = ReplyAddress("", None, b"")
+
+
+class Delivery(msgspec.Struct):
+    """address: NOBODY where no reply is asked for."""
+
+    record: ConsumerRecord
+    address: ReplyAddress = NOBODY
+    deadline: float = float("inf")
+
+    @property
+    def name(self) -> str:
+        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+
+    @property
+    def asks(self) -> bool:
+        return self.address is not NOBODY
 
 
 def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Header], str]:
@@ -50,8 +58,8 @@ def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Hea
     trace = ""
     for name, value in record.headers:
         lower = name.lower()
-        if lower == TRACE and value is not None and _TRACEPARENT.fullmatch(value):
-            trace = value.decode("ascii")
+        if lower == TRACEPARENT and value is not None:
+            trace = traceparent(value.decode(errors="replace")) or trace
         elif lower in wanted and value is not None:
             try:
                 found.append((lower, value.decode()))
@@ -82,24 +90,16 @@ def reply_address(record: ConsumerRecord) -> ReplyAddress:
     return ReplyAddress(topic.decode("ascii"), number, header_of(record, CORRELATION_ID) or b"")
 
 
-def wire_headers(headers: Iterable[Header], without: frozenset[str]) -> WireHeaders:
+def wire_headers(headers: Iterable[Header], without: frozenset[str] = frozenset()) -> WireHeaders:
     """The headers as records bear them."""
     return [
         (name, value if isinstance(value, bytes) else value.encode()) for name, value in headers if name not in without
     ]
 
 
-def reply_of(message: Message) -> Reply:
-    headers = wire_headers(message.headers, _REPLYING)
-    if all(name != MESSAGE_ID for name, _ in headers):
-        headers.append((MESSAGE_ID, uuid4().hex.encode()))
-    return Reply(message.body or b"", headers)
-
-
-def error_reply(failure: Failure) -> Reply:
-    headers: WireHeaders = [
-        (GATEWAY_STATUS, failure.code.name.encode()),
-        (CONTENT_TYPE, PROBLEM_JSON.encode()),
-        (MESSAGE_ID, uuid4().hex.encode()),
-    ]
-    return Reply(error_body(failure), headers)
+def reply_headers(reply: Reply, address: ReplyAddress) -> WireHeaders:
+    headers = wire_headers(reply.headers)
+    headers += [(MESSAGE_ID, reply.message_id.encode()), (CORRELATION_ID, address.correlation_id)]
+    if reply.content_type:
+        headers.append((CONTENT_TYPE, reply.content_type.encode()))
+    return headers

@@ -1,28 +1,21 @@
 """Replies: this process's own reading of a reply topic."""
 
 import asyncio
-import logging
 from typing import Final
-from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from adapters.kafka.config import Endpoint
-from adapters.kafka.connection import MAX_RECONNECT_SECONDS, RECONNECT_SECONDS, SILENCE_SECONDS, Connection, start
+from adapters.kafka.connection import SILENCE_SECONDS, SILENT, Connection, close, start
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import CORRELATION_ID, header_of
-from adapters.kafka.status import failure, unreachable
+from adapters.kafka.record import header_of
+from adapters.kafka.status import unreachable
 from gateway.net.counters import Counter
-from gateway.net.redelivery import backoff
+from gateway.net.pending_replies import PendingReplies, Question
+from gateway.net.reply import CORRELATION_ID
 from gateway.status import Code, Failure
 
 WAIT_MILLISECONDS: Final = 1000
 METADATA_MILLISECONDS: Final = 30_000  # until a new partition of the topic is read
-CLOSE_SECONDS: Final = 5.0
-MOST_ABANDONED: Final = 10_000  # questions whose late replies are still known as such
-
-log = logging.getLogger("gateway.kafka")
 
 
 class Replies:
@@ -34,105 +27,48 @@ class Replies:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        endpoint: Endpoint,
-        producer: Producer,
-        topic: str,
-        partition: int | None,
-        late: Counter,
+        self, connection: Connection, producer: Producer, topic: str, partition: int | None, late: Counter
     ) -> None:
         self._connection = connection
-        self._endpoint = endpoint
         self._producer = producer
         self._topic = topic
         self._partition = partition
-        self._late = late
         self._next: dict[TopicPartition, int] = {}
-        self._waiting: dict[bytes, asyncio.Future[ConsumerRecord]] = {}
-        self._abandoned: dict[bytes, None] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._trouble = "not connected yet"
+        self._pending: PendingReplies[ConsumerRecord] = PendingReplies(late, shared=True)
+        self._keeper = connection.keeper(f"reply topic {topic}", AIOKafkaConsumer, self._serve)
 
     @property
     def unready(self) -> str:
-        return f"reply topic {self._topic}: {self._trouble}" if self._trouble else ""
+        why = self._producer.unready or self._keeper.unready
+        return f"reply topic {self._topic}: {why}" if why else ""
 
     def start(self) -> None:
         """Read in the background."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._keep(), name=f"kafka replies {self._topic}")
+        self._keeper.start()
 
     async def stop(self) -> None:
         """Fail what waits."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self._trouble = "stopped"
-        for reply in self._waiting.values():
-            if not reply.done():
-                reply.set_exception(failure(KafkaConnectionError()))
+        await self._keeper.stop()
+        self._pending.fail(unreachable(sent=True))
 
-    def expect(self) -> tuple[bytes, asyncio.Future[ConsumerRecord]]:
-        """A new correlation id and the reply to come, which forget() must be called for.
+    async def ask(self) -> Question[ConsumerRecord]:
+        """A question whose reply will be read here. Raises Failure(UNAVAILABLE) while replies can't be read."""
+        await self._keeper.get()
+        return self._pending.ask()
 
-        Raises Failure(UNAVAILABLE) while replies can't be read.
-        """
-        if self._trouble:
-            raise unreachable()
-        correlation_id = str(uuid4()).encode()
-        reply = self._waiting[correlation_id] = asyncio.get_running_loop().create_future()
-        return correlation_id, reply
-
-    def forget(self, correlation_id: bytes) -> None:
-        """Nobody waits any longer; a reply that comes nevertheless is late."""
-        reply = self._waiting.pop(correlation_id)
-        if reply.cancel() or reply.cancelled():
-            self._abandoned[correlation_id] = None
-            if len(self._abandoned) > MOST_ABANDONED:
-                del self._abandoned[next(iter(self._abandoned))]
-        else:
-            reply.exception()  # known to the caller already, or never asked for
-
-    async def _keep(self) -> None:
-        attempt = 0
-        while True:
-            if self._producer.unready:
-                self._trouble = self._producer.unready
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            client = AIOKafkaConsumer(
-                **self._connection.options,
-                enable_auto_commit=False,
-                # Where the topic was made anew, or has lost what was not read: replies are not to be skipped.
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                max_partition_fetch_bytes=self._endpoint.max_message_bytes,
-                metadata_max_age_ms=METADATA_MILLISECONDS,
-            )
-            try:
-                await start(client)
-                await self._assign(client, await self._producer.partitions(self._topic))
-                attempt = 0
-                self._trouble = ""
-                log.info("kafka reply topic %s: reading", self._topic)
-                await self._read(client)
-            except Exception as error:
-                attempt += 1
-                why = str(error)
-                if not isinstance(error, Failure):
-                    _, why = await self._connection.diagnose(error)
-                if why != self._trouble:
-                    known = isinstance(error, KafkaError | Failure)
-                    log.warning("kafka reply topic %s: %s", self._topic, why, exc_info=not known)
-                self._trouble = why
-            finally:
-                closing = asyncio.create_task(client.stop(), name="kafka replies close")
-                done, _ = await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
-                if done and closing.exception() is not None:
-                    log.debug("kafka reply topic %s: not closed cleanly: %s", self._topic, closing.exception())
-            await asyncio.sleep(backoff(attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS))
+    async def _serve(self) -> None:
+        partitions = await self._producer.partitions(self._topic)
+        client = self._connection.consumer(
+            # Where the topic was made anew, or has lost what was not read: replies are not to be skipped.
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=METADATA_MILLISECONDS,
+        )
+        try:
+            await start(client)
+            await self._assign(client, partitions)
+            await self._read(client)
+        finally:
+            await close(client)
 
     async def _assign(self, client: AIOKafkaConsumer, partitions: set[int]) -> None:
         """Read these partitions: from now at first, later from where reading was, new ones from their beginning."""
@@ -151,28 +87,22 @@ class Replies:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         """Raises what broke the client."""
+        self._keeper.up(client)
         clock = asyncio.get_running_loop().time
         polled, heard = 0, clock()
         while True:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:
                     self._next[place] = record.offset + 1
-                    self._take(record)
+                    self._pending.take((header_of(record, CORRELATION_ID) or b"").decode(errors="replace"), record)
             assigned = client.assignment()
             newest = max(client.last_poll_timestamp(place) or 0 for place in assigned)
             if newest != polled:
                 polled, heard = newest, clock()
-            silent = clock() - heard > SILENCE_SECONDS
-            self._trouble = "no broker answers" if silent else ""
+            if clock() - heard > SILENCE_SECONDS:
+                self._keeper.down(SILENT)
+            else:
+                self._keeper.up(client)
             known = client.partitions_for_topic(self._topic) or set()
             if self._partition is None and len(known) > len(assigned):
                 await self._assign(client, known)
-
-    def _take(self, record: ConsumerRecord) -> None:
-        correlation_id = header_of(record, CORRELATION_ID) or b""
-        reply = self._waiting.get(correlation_id)
-        if reply is not None and not reply.done():
-            reply.set_result(record)
-        elif correlation_id in self._abandoned:
-            del self._abandoned[correlation_id]
-            self._late.add()

@@ -9,7 +9,7 @@ from gateway.status import Code, Disposition, Failure, disposition
 
 TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
 """What becomes of a consumed record whose route failed. Kafka has no error replies: where a record asks for a reply, a
-failure is told as gateway.net.error_reply has it."""
+failure is told as gateway.net.reply has it."""
 
 _UNREACHABLE: Final = "the Kafka brokers can't be reached"
 _BUSY: Final = "the Kafka brokers can't take the message now"
@@ -60,12 +60,6 @@ def failure(error: errors.KafkaError, *, sent: bool = True) -> Failure:
     return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=sent)
 
 
-def unreachable() -> Failure:
-    """No broker answers; nothing was sent."""
-    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=False)
-
-
-def refuses_topic(failure: Failure) -> bool:
-    """Whether publishing failed over the topic or the record, and will again."""
-    permanent = disposition(failure.code) is Disposition.DEAD_LETTER
-    return permanent or isinstance(failure.__cause__, errors.TopicAuthorizationFailedError)
+def unreachable(*, sent: bool = False) -> Failure:
+    """No broker answers."""
+    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=sent)

@@ -5,10 +5,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 import msgspec
+from pydantic import BaseModel, Field, model_validator
 
+from gateway.duration import Duration
 from gateway.net.problem_json import details_json
 from gateway.status import Code, Disposition, Failure, disposition
 
@@ -24,6 +26,28 @@ Deliver = Callable[[], Awaitable[None]]
 
 Bury = Callable[[Failure, int], Awaitable[None]]
 """(why, deliveries): returns once the delivery is kept elsewhere. Raises Failure."""
+
+
+class Retries(BaseModel):
+    """As routes.yaml writes them, for all sources that redeliver."""
+
+    max_deliveries: int = Field(
+        default=5,
+        ge=1,
+        description="How often a message is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
+        "dead-lettered; one that asks for a reply, whatever may pass, before the failure is its reply. Other failures "
+        "are tried for ever or dead-lettered at once.",
+    )
+    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
+    max_backoff: Duration = Field(
+        default=30.0, gt=0, le=24 * 3600, description="Longest wait before any try; it doubles up to here, with jitter."
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.max_backoff < self.backoff:
+            raise ValueError("max_backoff is less than backoff")
+        return self
 
 
 class Redelivery:
@@ -63,7 +87,7 @@ class Redelivery:
             bounded += awaited or fate is Disposition.REDELIVER_THEN_DEAD_LETTER
             if fate is Disposition.DEAD_LETTER or bounded >= self._max_deliveries:
                 return await self.persist(partial(bury, why, deliveries))
-            await self._pause(deliveries, why.retry_after)
+            await self._pause(deliveries, why.retry_after, until)
         return False
 
     async def persist(self, keep: Deliver) -> bool:
@@ -81,12 +105,13 @@ class Redelivery:
             if self._ending.done():
                 return False
             attempt += 1
-            await self._pause(attempt, None)
+            await self._pause(attempt)
 
-    async def _pause(self, attempt: int, least: float | None) -> None:
+    async def _pause(self, attempt: int, least: float | None = None, until: float = float("inf")) -> None:
         seconds = backoff(attempt, self._first, self._most)
         if least is not None:
             seconds = max(seconds, min(least, self._most))
+        seconds = min(seconds, max(0.0, until - asyncio.get_running_loop().time()))
         await asyncio.wait((self._ending,), timeout=seconds)
 
 

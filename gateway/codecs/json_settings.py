@@ -1,0 +1,31 @@
+"""How an endpoint's JSON is read and written, as routes.yaml says it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from gateway.codecs.format import Unknown
+from gateway.codecs.json import JsonFormat
+
+
+class JsonSettings(BaseModel):
+    unknown_fields: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+    )
+    int64: Literal["string", "number"] = Field(
+        default="string", description="How 64-bit integers are written; both forms are read."
+    )
+    decimal: Literal["string", "number"] = Field(
+        default="string", description="How decimals are written; both forms are read."
+    )
+
+    @property
+    def format(self) -> JsonFormat:
+        """How messages are written and read."""
+        return JsonFormat(self.int64, self.decimal)
+
+    @property
+    def unknown(self) -> Unknown:
+        """What to do with unknown members that come in."""
+        return Unknown(self.unknown_fields)

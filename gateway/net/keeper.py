@@ -1,0 +1,142 @@
+"""Keeper: a client of a peer that is kept up in the background."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from gateway.net.redelivery import backoff
+from gateway.status import Failure
+
+T = TypeVar("T")
+
+RECONNECT_SECONDS: Final = 0.2
+MAX_RECONNECT_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 2.0  # for which callers wait that come before the first try has ended, or between two clients
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why a client can't work. why: for operators. told: for callers. known: the peer's doing, and no bug of ours."""
+
+    why: str
+    told: Failure
+    known: bool = True
+
+
+class Keeper(Generic[T]):
+    """Serves one client after the other.
+
+    what: for logs, such as "kafka group orders".
+    serve: opens a client, calls up() with it, returns or raises when it has ended, and closes it. After it returned,
+        callers wait for the next one, which is opened at once unless this one was short-lived; after it raised, they
+        are refused until there is one.
+    explain: what it raised. That may be a CancelledError, which some libraries raise when a connection ends.
+    gone: what callers are told where nothing else is known.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        serve: Callable[[], Awaitable[None]],
+        explain: Callable[[BaseException], Awaitable[Trouble]],
+        gone: Failure,
+        log: logging.Logger,
+    ) -> None:
+        self.client: T | None = None
+        self.unready = "not connected yet"
+        self._what = what
+        self._serve = serve
+        self._explain = explain
+        self._gone = gone
+        self._log = log
+        self._refusal: Failure | None = None
+        self._attempt = 0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Serve in the background."""
+        if self._task is None:
+            self.unready, self._refusal = "not connected yet", None
+            self._task = asyncio.create_task(self._keep(), name=self._what)
+
+    async def stop(self) -> None:
+        """End what is served. Safe at any time."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self.unready = "stopped"
+        self._change(None, self._gone)
+
+    def up(self, client: T) -> None:
+        """It works, again perhaps."""
+        if self.client is client:
+            return
+        self._log.info("%s: connected", self._what)
+        self.unready, self._attempt = "", 0
+        self._change(client, None)
+
+    def down(self, why: str, told: Failure | None = None) -> None:
+        """It doesn't work now, and callers are refused until it is up()."""
+        if why != self.unready:
+            self._log.warning("%s: %s", self._what, why)
+        self.unready = why
+        self._change(None, told or self._gone)
+
+    def renew(self) -> None:
+        """Give this client to nobody any more: `serve` is about to return."""
+        self._change(None, None)
+
+    async def get(self) -> T:
+        """The client that works. Raises Failure while there is none, nothing having been sent."""
+        if self.client is None and self._refusal is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_SECONDS):
+                    while self.client is None and self._refusal is None:
+                        await self._changed.wait()
+        if self.client is None:
+            refusal = self._refusal or self._gone
+            raise Failure(refusal.code, refusal.message, sent=False)
+        return self.client
+
+    async def opened(self) -> T:
+        """The client, as soon as there is one that works."""
+        while self.client is None:
+            await self._changed.wait()
+        return self.client
+
+    def _change(self, client: T | None, refusal: Failure | None) -> None:
+        self.client, self._refusal = client, refusal
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _keep(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            try:
+                await self._serve()
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and cancelled():
+                    raise
+                self.client = None
+                self._attempt += 1
+                pause = backoff(self._attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
+                trouble = await self._explain(error)
+                if not trouble.known:
+                    self._log.error("%s: bug", self._what, exc_info=error)
+                self.down(trouble.why, trouble.told)
+            else:
+                self.renew()
+                pause = 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
+            await asyncio.sleep(pause)
+
+
+def cancelled() -> bool:
+    """Whether the running task itself was cancelled, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
