@@ -108,7 +108,7 @@ class Producer:
         return Confirmed(found.partition, found.offset, found.timestamp)
 
     async def partitions(self, topic: str) -> set[int]:
-        """The partitions of a topic, which the brokers may create of themselves, once they are there. Raises Failure."""
+        """The partitions of a topic, which the brokers may create of themselves; waits for them. Raises Failure."""
         return await self._partitions(await self._keeper.opened(), topic)
 
     async def _partitions(self, client: AIOKafkaProducer, topic: str) -> set[int]:

@@ -8,9 +8,8 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from adapters.kafka.config import TOPIC_NAME
-from gateway.message import Header
+from gateway.message import TRACEPARENT, Header, trace_of
 from gateway.net.reply import CORRELATION_ID, MESSAGE_ID, Reply
-from gateway.net.traceparent import TRACEPARENT, traceparent
 from gateway.status import invalid
 
 CONTENT_TYPE: Final = "content-type"
@@ -58,8 +57,8 @@ def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Hea
     trace = ""
     for name, value in record.headers:
         lower = name.lower()
-        if lower == TRACEPARENT and value is not None:
-            trace = traceparent(value.decode(errors="replace")) or trace
+        if lower == TRACEPARENT:
+            trace = trace_of(value) or trace
         elif lower in wanted and value is not None:
             try:
                 found.append((lower, value.decode()))

@@ -11,8 +11,10 @@ T = TypeVar("T")
 
 
 class Window(Generic[T]):
-    """Made on the event loop. Records of one key are handled in order, keys at once. At most `limit` records lie between the position that is
-    kept and the newest one taken, so that a crash repeats no more than those.
+    """Made on the event loop. Records of one key are handled in order, keys at once.
+
+    At most `limit` records lie between the position that is kept and the newest one taken, so that a crash repeats no
+    more than those.
 
     position: where a record stands in its log.
     settle: handles a record; whether it is settled.

@@ -243,7 +243,7 @@ async def test_a_replaced_route_keeps_its_place(kafka: Bootstrap, topic: str) ->
         side.bind([])
         assert side.unready == ""
         produce(kafka, topic, [{"value": b"3"}])
-        await until(lambda: not side._leaving)
+        await until(lambda: not side._consumers._leaving)
     assert (first.bodies, second.bodies) == ([b"1"], [b"2"])
 
 
