@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from yarl import URL
 
 from gateway import port
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
+from gateway.net.redelivery import Retries
 from gateway.net.tls import ClientTls
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
@@ -42,7 +43,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Endpoint(port.Endpoint):
+class Endpoint(JsonSettings, port.Endpoint):
     # A url that is refused has a password in it, too.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     url: Annotated[SecretStr, AfterValidator(_url)] = Field(
@@ -62,16 +63,6 @@ class Endpoint(port.Endpoint):
         ge=1,
         le=512 * 1024 * 1024,
         description="Largest message either way, in bytes. Keep it within the broker's max_message_size.",
-    )
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject",
-        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
-    )
-    int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
     )
 
     @model_validator(mode="after")
@@ -94,11 +85,6 @@ class Endpoint(port.Endpoint):
         """host:port/virtual-host, for operators."""
         url = self.address
         return f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}/{self.virtual_host.removeprefix('/')}"
-
-    @property
-    def format(self) -> JsonFormat:
-        """How messages are written and read."""
-        return JsonFormat(self.int64, self.decimal)
 
 
 class ExchangeDeclaration(_Section):
@@ -143,7 +129,7 @@ def _letters(value: object) -> object:
     return {"routing_key": value} if isinstance(value, str) else value
 
 
-class Source(port.Address):
+class Source(Retries, port.Address):
     queue: Name = Field(description="The queue to consume.")
     declare: QueueDeclaration | None = Field(
         default=None,
@@ -161,13 +147,6 @@ class Source(port.Address):
         description="Most messages taken and not yet acknowledged, all handled at once in the order in which they "
         "came; 1 keeps the queue's order throughout.",
     )
-    max_deliveries: int = Field(
-        default=5,
-        ge=1,
-        description="How often a message is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
-        "dead-lettered; one with a reply_to, whatever may pass, before the failure is its reply. Other failures are "
-        "tried for ever or dead-lettered at once.",
-    )
     dead_letters: Annotated[
         DeadLetters | None, BeforeValidator(_letters, json_schema_input_type=DeadLetters | str | None)
     ] = Field(
@@ -175,10 +154,6 @@ class Source(port.Address):
         description="Where messages go that can't be handled: a queue, which is created where it is not there, or an "
         "exchange and a routing key; {queue}.dead-letters where absent. They come as they were, with the headers "
         "dead-letter-reason, -path, -details, -deliveries, -queue, -exchange and -routing-key.",
-    )
-    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
-    max_backoff: Duration = Field(
-        default=30.0, gt=0, le=600, description="Longest wait before any try; it doubles up to here, with jitter."
     )
 
     @model_validator(mode="after")
@@ -188,8 +163,6 @@ class Source(port.Address):
         letters = self.letters
         if not letters.exchange and letters.routing_key == self.queue:
             raise ValueError(f"dead_letters would put what can't be handled back into {self.queue}")
-        if self.max_backoff < self.backoff:
-            raise ValueError("max_backoff is less than backoff")
         return self
 
     @property

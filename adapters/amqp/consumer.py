@@ -1,7 +1,7 @@
 """Consumer: one queue, from taking a message to acknowledging it."""
 
 import asyncio
-import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
@@ -13,28 +13,28 @@ from pamqp import commands
 from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Source
-from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, Reply, delivery_of, error_reply
+from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded, log
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
-from gateway.codecs.amqp_properties import Properties, WireError, dead_letter, write
+from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
-from gateway.net.counters import Counter
-from gateway.net.redelivery import Redelivery, reasons
+from gateway.net.redelivery import Redelivery
+from gateway.net.reply import Reply
+from gateway.net.settlement import Counts, Settlement
 from gateway.pattern import Pattern
 from gateway.port import Binding
-from gateway.status import Code, Failure, invalid
+from gateway.status import invalid
 
 PERSISTENT: Final = 2
 # The broker takes back what is not acknowledged for 30 minutes, and ends the channel over it.
 HOLD_SECONDS: Final = 15 * 60.0
-# The broker has already taken a message that is to be dead-lettered: it is to judge its size.
+# The broker has already taken a message that is to be dead-lettered: it is to judge its size. Replies have their own
+# limit.
 UNLIMITED: Final = 2**31 - 1
-
-log = logging.getLogger("gateway.amqp")
 
 
 class Consumer:
-    """Consumes the queue of one source and calls its binding's service.
+    """Consumes the queue of one source and calls its binding's service; the Courier of its messages.
 
     consuming, publishing: two connections, because the broker stops reading from one that publishes when it is short
         of memory, and acknowledgements must pass.
@@ -47,32 +47,28 @@ class Consumer:
         publishing: Connection,
         endpoint: Endpoint,
         binding: Binding,
-        buried: Counter,
-        undeliverable: Counter,
+        counts: Counts,
     ) -> None:
         self.binding = binding
-        self._buried = buried
-        self._undeliverable = undeliverable
         self.source: Source = binding.address
-        self._consuming = consuming
         self._publishing = publishing
         self._limit = endpoint.max_message_bytes
         queue = self.source.queue
         self._channel = Channel(consuming, self._consume, f"queue {queue}", confirms=False, lost=self._abandon)
         self._letters = Publisher(publishing, f"dead letters of {queue}", UNLIMITED, self._prepare_letters)
-        self._replies = Publisher(publishing, f"replies of {queue}", self._limit, _nothing)
+        self._replies = Publisher(publishing, f"replies of {queue}", UNLIMITED, _nothing)
+        self._settlement = Settlement(f"amqp queue {queue}", counts, self._limit, log)
         self._open: AbstractChannel | None = None
         self._tag = ""
         self._running: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Future[None] | None = None
         self._redelivery: Redelivery | None = None
-        self._unburied = ""
         self._draining = False
 
     @property
     def unready(self) -> str:
         replies = self._replies.unready if self.source.replies == "one" else ""
-        return self._channel.unready or self._letters.unready or replies or self._unburied
+        return self._channel.unready or self._letters.unready or replies or self._settlement.unready
 
     def start(self) -> None:
         """Consume in the background."""
@@ -138,7 +134,10 @@ class Consumer:
         self._running.add(task)
         try:
             delivery = delivery_of(message)
-            settled = await self._settle(delivery, redelivery)
+            now = asyncio.get_running_loop().time()
+            if self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to:
+                delivery.asks, delivery.deadline = True, now + delivery.patience
+            settled = await self._settlement.settle(self, delivery, redelivery, now + HOLD_SECONDS)
             with suppress(*BROKEN):  # the broker delivers it again
                 if settled:
                     await message.channel.basic_ack(delivery.tag, wait=False)
@@ -147,70 +146,55 @@ class Consumer:
         finally:
             self._running.discard(task)
 
-    async def _settle(self, delivery: Delivery, redelivery: Redelivery) -> bool:
-        clock = asyncio.get_running_loop().time
-        asks = self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to != ""
-        deadline = clock() + delivery.patience if asks else float("inf")
-        told: Reply | None = None
+    # -- as a Courier
 
-        async def deliver() -> None:
-            nonlocal told
-            reply = await self._call(delivery, deadline)
-            told = Reply(reply.body or b"", reply.headers, JSON)
-
-        async def give_up(failure: Failure, deliveries: int) -> None:
-            nonlocal told
-            if asks:
-                told = error_reply(failure)
-            else:
-                await self._bury(delivery, failure, deliveries)
-
-        settled = await redelivery.settle(deliver, give_up, awaited=asks, until=min(deadline, clock() + HOLD_SECONDS))
-        if asks and not settled and clock() >= deadline:
-            told = error_reply(Failure(Code.DEADLINE_EXCEEDED, "no answer before the request's expiration"))
-        if not asks or told is None:
-            return settled
-        reply = told
-        return await redelivery.persist(lambda: self._reply(delivery.properties, reply))
-
-    async def _call(self, delivery: Delivery, deadline: float) -> Message:
+    async def deliver(self, delivery: Delivery) -> Message:
+        """As Courier.deliver."""
         binding = self.binding
         if delivery.trouble:
             raise invalid(f"the message's properties can't be read: {delivery.trouble}")
         if len(delivery.body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
-        headers, trace = delivery.metadata(binding.headers)
-        context = Context(deadline=deadline, peer=f"{self.source.queue}/{delivery.name}", trace=trace)
+        headers, trace = headers_of(delivery.properties, binding.headers)
+        context = Context(deadline=delivery.deadline, peer=f"{self.source.queue}/{delivery.name}", trace=trace)
         return await binding.service.call(Message(delivery.body, headers, delivery.params), context)
 
-    # -- giving away
+    def grave(self, delivery: Delivery) -> str:
+        """As Courier.grave."""
+        letters = self.source.letters
+        return f"{letters.exchange or 'queue'} {letters.routing_key or delivery.routing_key}"
 
-    async def _reply(self, request: Properties, reply: Reply) -> None:
-        if len(reply.body) > self._limit:
-            reply = error_reply(Failure(Code.INTERNAL, f"the reply is larger than the limit of {self._limit} bytes"))
-        message_id = uuid4().hex
+    async def bury(self, delivery: Delivery, reason: Sequence[tuple[str, str]]) -> None:
+        """As Courier.bury."""
+        letters = self.source.letters
+        found = delivery.properties
+        message_id = found.message_id = found.message_id or uuid4().hex
+        if reason:
+            where = {"queue": self.source.queue, "exchange": delivery.exchange, "routing-key": delivery.routing_key}
+            reason = [*reason, *((f"dead-letter-{name}", text) for name, text in where.items())]
+        try:
+            properties = dead_letter(delivery.raw, reason, message_id)
+        except WireError:
+            properties = write(reason, delivery_mode=PERSISTENT, message_id=message_id)
+        key = letters.routing_key or delivery.routing_key
+        await self._letters.publish(letters.exchange, key, message_id, properties, delivery.body)
+
+    async def answer(self, delivery: Delivery, reply: Reply) -> None:
+        """As Courier.answer."""
+        request = delivery.properties
         try:
             properties = write(
                 reply.headers,
-                content_type=reply.content_type,
+                content_type=reply.content_type or JSON,
                 delivery_mode=PERSISTENT,
                 correlation_id=request.correlation_id,
-                message_id=message_id,
+                message_id=reply.message_id,
             )
-            # RabbitMQ returns what it hands to a direct reply-to, for there is no queue.
-            queued = not request.reply_to.startswith(f"{DIRECT_REPLY_TO}.")
-            await self._replies.publish("", request.reply_to, message_id, properties, reply.body, mandatory=queued)
         except WireError as error:
-            await self._reply(request, error_reply(Failure(Code.INTERNAL, f"the reply has no room: {error}")))
-        except Failure as failure:
-            match failure.code:
-                case Code.NOT_FOUND:
-                    self._undeliverable.add()
-                case Code.INVALID_ARGUMENT:
-                    told = Failure(Code.INTERNAL, f"the reply can't be sent: {failure.message}")
-                    await self._reply(request, error_reply(told))
-                case _:
-                    raise
+            raise invalid(str(error)) from error
+        # RabbitMQ returns what it hands to a direct reply-to, for there is no queue.
+        queued = not request.reply_to.startswith(f"{DIRECT_REPLY_TO}.")
+        await self._replies.publish("", request.reply_to, reply.message_id, properties, reply.body, mandatory=queued)
 
     async def _prepare_letters(self, channel: AbstractChannel) -> None:
         probe = await self._publishing.channel(confirms=False)
@@ -218,38 +202,6 @@ class Consumer:
             await topology.dead_letters(channel, probe, self.source.letters)
         finally:
             await bounded(probe.close(), CLOSE_SECONDS)
-
-    async def _bury(self, delivery: Delivery, failure: Failure, deliveries: int) -> None:
-        letters = self.source.letters
-        key = letters.routing_key or delivery.routing_key
-        where = f"{letters.exchange or 'queue'} {key}"
-        message_id = delivery.properties.message_id or uuid4().hex
-        reason = [
-            *reasons(failure, deliveries),
-            ("dead-letter-queue", self.source.queue),
-            ("dead-letter-exchange", delivery.exchange),
-            ("dead-letter-routing-key", delivery.routing_key),
-        ]
-        try:
-            try:
-                properties = dead_letter(delivery.raw, reason, message_id)
-            except WireError:
-                properties = write(reason, delivery_mode=PERSISTENT, message_id=message_id)
-            try:
-                await self._letters.publish(letters.exchange, key, message_id, properties, delivery.body)
-            except Failure as trouble:
-                if trouble.code is not Code.INVALID_ARGUMENT:
-                    raise
-                # With the reason its headers are larger than AMQP takes; as they came, they were not.
-                properties = dead_letter(delivery.raw, (), message_id)
-                await self._letters.publish(letters.exchange, key, message_id, properties, delivery.body)
-        except Failure as trouble:
-            self._unburied = f"a message of {self.source.queue} can't be put into {where}: {trouble}"
-            log.warning("amqp queue %s: %s", self.source.queue, self._unburied)
-            raise
-        self._unburied = ""
-        self._buried.add()
-        log.warning("amqp queue %s: a message put into %s: %s", self.source.queue, where, failure)
 
 
 async def _nothing(channel: AbstractChannel) -> None:

@@ -12,15 +12,16 @@ from adapters.amqp import topology
 from adapters.amqp.config import Endpoint, Target, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import CORRELATION_ID, DIRECT_REPLY_TO, JSON, MESSAGE_ID, TRACE, delivery_of, headers_of
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
 from gateway.codecs.amqp_properties import WireError, write
 from gateway.codecs.format import Unknown
-from gateway.message import Context, Header, Message
+from gateway.message import TRACEPARENT, Context, Header, Message
 from gateway.net.counters import Counter
-from gateway.net.error_reply import GATEWAY_STATUS, told_failure
 from gateway.net.network import Network
+from gateway.net.pending_replies import PendingReplies
+from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import STRING, Scalar
@@ -160,13 +161,13 @@ class Publish:
         for name, value in request.headers:
             if name in ids and not ids[name]:
                 ids[name] = value if isinstance(value, str) else value.decode(errors="replace")
-            elif name != TRACE:
+            elif name != TRACEPARENT:
                 headers.append((name, value))
         headers += [
             (name, text) for name, param, literal in self._headers if (text := request.params.get(param, literal))
         ]
         if context.trace:
-            headers.append((TRACE, context.trace))
+            headers.append((TRACEPARENT, context.trace))
         message_id = properties["message_id"] = ids[MESSAGE_ID] or uuid4().hex
         properties["correlation_id"] = ids[CORRELATION_ID]
         properties |= asking
@@ -200,25 +201,20 @@ class Request(Publish):
     ) -> None:
         super().__init__(address, connection, endpoint)
         self._wanted = wanted
-        self._unmatched = unmatched
-        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._pending: PendingReplies[Delivery] = PendingReplies(unmatched, shared=False)
 
     async def call(self, request: Message, context: Context) -> Message:
-        loop = asyncio.get_running_loop()
-        correlation_id = uuid4().hex
-        reply = self._waiting[correlation_id] = loop.create_future()
-        patience = [] if context.deadline == float("inf") else [max(0.0, context.deadline - loop.time())]
+        now = asyncio.get_running_loop().time()
+        patience = [] if context.deadline == float("inf") else [max(0.0, context.deadline - now)]
         if self._address.expiration is not None:
             patience.append(self._address.expiration)
-        asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": correlation_id}
-        try:
+        with self._pending.ask() as question:
+            asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": question.correlation_id}
             await self._publish(request, context, asking, min(patience, default=None))
-            answer: Message = await reply
-            return answer
-        finally:
-            del self._waiting[correlation_id]
-            if not reply.cancel() and not reply.cancelled():
-                reply.exception()  # known to the caller already, or never asked for
+            delivery = await question.reply
+        headers, _ = headers_of(delivery.properties, self._wanted)
+        status = delivery.properties.headers.get(GATEWAY_STATUS)
+        return message_of(delivery.body, headers, status if isinstance(status, str) else "", self._limit)
 
     async def _prepare(self, channel: AbstractChannel) -> None:
         await super()._prepare(channel)
@@ -226,22 +222,7 @@ class Request(Publish):
 
     async def _take(self, message: DeliveredMessage) -> None:
         delivery = delivery_of(message)
-        properties = delivery.properties
-        reply = self._waiting.get(properties.correlation_id)
-        if reply is None or reply.done():
-            self._unmatched.add()
-            return
-        headers, _ = headers_of(properties, self._wanted)
-        status = properties.headers.get(GATEWAY_STATUS)
-        if len(delivery.body) > self._limit:
-            text = f"the upstream's reply is larger than {self._limit} bytes"
-            reply.set_exception(Failure(Code.INTERNAL, text))
-        elif isinstance(status, str) and status != Code.OK.name:
-            reply.set_exception(told_failure(status, delivery.body))
-        else:
-            reply.set_result(Message(delivery.body, headers))
+        self._pending.take(delivery.properties.correlation_id, delivery)
 
     def _lost(self) -> None:
-        for reply in self._waiting.values():
-            if not reply.done():
-                reply.set_exception(unreachable(sent=True))
+        self._pending.fail(unreachable(sent=True))

@@ -8,9 +8,10 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from adapters.amqp.channel import Channel, Prepare
-from adapters.amqp.connection import BROKEN, Connection, cancelled
+from adapters.amqp.connection import BROKEN, Connection
 from adapters.amqp.status import busy, failure, reply_code, unreachable
 from adapters.amqp.wire import ContentProperties
+from gateway.net.keeper import cancelled
 from gateway.status import invalid
 
 HEADER_FRAME: Final = 8 + 12  # the frame around a message's properties, and its head, in bytes

@@ -1,7 +1,4 @@
-"""AMQP's reply codes and the gateway's codes. Reply codes: AMQP 0-9-1, 1.2 of the XML specification's constants.
-
-AMQP has no error replies: where a request bears a reply address, a failure is told as gateway.net.error_reply has it.
-"""
+"""AMQP's reply codes and the gateway's codes. Reply codes: AMQP 0-9-1, 1.2 of the XML specification's constants."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,10 +6,11 @@ from typing import Final
 from aiormq import exceptions
 from pamqp import commands
 
-from gateway.status import Code, Failure
+from gateway.status import Code, Disposition, Failure, disposition
 
-TO_WIRE: Final[Mapping[Code, str]] = {code: code.name for code in Code}
-"""What an error reply's header gateway-status says."""
+TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
+"""What becomes of a consumed message whose route failed. AMQP has no error replies: where a message asks for a reply, a
+failure is told as gateway.net.reply has it."""
 
 _UNREACHABLE: Final = "the AMQP broker can't be reached"
 _BUSY: Final = "the AMQP broker can't take the message now"

@@ -147,7 +147,7 @@ class Producer:
         # all that follows; and some errors end aiokafka's sender for good. A new client is cheaper than telling apart.
         if self._keeper.client is client and self._broken is not None and not self._broken.done():
             log.warning("kafka producer of %s: renewed after: %s", self._endpoint.client_id, error)
-            self._keeper.renew()
+            self._keeper.renew(client)
             self._broken.set_result(None)
 
     async def _serve(self) -> None:

@@ -87,9 +87,10 @@ class Keeper(Generic[T]):
         self.unready = why
         self._change(None, told or self._gone)
 
-    def renew(self) -> None:
-        """Give this client to nobody any more: `serve` is about to return."""
-        self._change(None, None)
+    def renew(self, client: T) -> None:
+        """Give this client to nobody any more: `serve` is about to end."""
+        if self.client is client:
+            self._change(None, None)
 
     async def get(self) -> T:
         """The client that works. Raises Failure while there is none, nothing having been sent."""
@@ -131,7 +132,7 @@ class Keeper(Generic[T]):
                     self._log.error("%s: bug", self._what, exc_info=error)
                 self.down(trouble.why, trouble.told)
             else:
-                self.renew()
+                self._change(None, None)
                 pause = 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
             await asyncio.sleep(pause)
 

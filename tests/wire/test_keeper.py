@@ -1,0 +1,177 @@
+"""Keeper: a client that comes, goes, comes again, and what callers are told meanwhile."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.net import keeper as keepers
+from gateway.net.keeper import Keeper, Trouble
+from gateway.status import Code, Failure
+
+GONE = Failure(Code.UNAVAILABLE, "gone")
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(keepers, "MAX_RECONNECT_SECONDS", 0.02)
+
+
+class Peer:
+    """Serves numbers as clients: the n-th one ends as the n-th of `ends` says, the last of them over and over."""
+
+    def __init__(self, *ends: Callable[["Peer"], Awaitable[None]]) -> None:
+        self.keeper: Keeper[int] = Keeper("toy", self._serve, self._explain, GONE, logging.getLogger("toy"))
+        self.served = 0
+        self.go = asyncio.Event()
+        self._ends = ends
+
+    async def _serve(self) -> None:
+        end = self._ends[min(self.served, len(self._ends) - 1)]
+        self.served += 1
+        await end(self)
+
+    async def _explain(self, error: BaseException) -> Trouble:
+        return Trouble(f"told: {error}", Failure(Code.PERMISSION_DENIED, "no entry"), isinstance(error, OSError))
+
+
+async def works(peer: Peer) -> None:
+    peer.keeper.up(peer.served)
+    await peer.go.wait()
+    peer.go.clear()
+
+
+async def fails(peer: Peer) -> None:
+    raise OSError("refused")
+
+
+@asynccontextmanager
+async def kept(*ends: Callable[[Peer], Awaitable[None]]) -> AsyncGenerator[Peer, None]:
+    peer = Peer(*ends)
+    peer.keeper.start()
+    try:
+        async with asyncio.timeout(20):
+            yield peer
+    finally:
+        await peer.keeper.stop()
+
+
+async def turns(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+async def test_callers_wait_for_the_first_try_and_between_two_clients() -> None:
+    async with kept(works) as peer:
+        assert peer.keeper.unready == "not connected yet"
+        assert await peer.keeper.get() == 1
+        assert peer.keeper.unready == ""
+        peer.keeper.renew(1)
+        peer.go.set()
+        assert peer.keeper.unready == "", "a client that is replaced is no trouble"
+        assert await peer.keeper.get() == 2
+        peer.keeper.renew(1)
+        assert peer.keeper.client == 2, "only its own client is taken away"
+
+
+async def test_callers_are_refused_as_the_peer_refuses_until_it_works(caplog: pytest.LogCaptureFixture) -> None:
+    async with kept(fails, fails, fails, works) as peer:
+        opened = asyncio.create_task(peer.keeper.opened())
+        with pytest.raises(Failure, match="no entry") as told:
+            await peer.keeper.get()
+        assert (told.value.code, told.value.sent) == (Code.PERMISSION_DENIED, False)
+        assert peer.keeper.unready == "told: refused"
+        assert await opened == 4
+        assert peer.keeper.unready == ""
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["toy: told: refused"], "what did not change is logged once"
+
+
+async def test_a_client_that_is_silent_for_a_while() -> None:
+    async with kept(works) as peer:
+        client = await peer.keeper.get()
+        peer.keeper.down("silent")
+        assert peer.keeper.unready == "silent"
+        with pytest.raises(Failure, match="gone"):
+            await peer.keeper.get()
+        peer.keeper.up(client)
+        assert await peer.keeper.get() == client
+        assert peer.served == 1
+
+
+async def test_a_peer_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "RENEW_SECONDS", 0.02)
+
+    async def hangs(peer: Peer) -> None:
+        await peer.go.wait()
+
+    async with kept(hangs) as peer:
+        with pytest.raises(Failure, match="gone") as told:
+            await peer.keeper.get()
+    assert told.value.sent is False
+
+
+async def test_a_librarys_own_cancellation_is_an_error_like_any_other() -> None:
+    async def cancels(peer: Peer) -> None:
+        raise asyncio.CancelledError("heartbeat")
+
+    async with kept(cancels, works) as peer:
+        with pytest.raises(Failure, match="no entry"):
+            await peer.keeper.get()
+        assert await peer.keeper.opened() == 2
+
+
+async def test_a_bug_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def bug(peer: Peer) -> None:
+        raise KeyError("bug")
+
+    async with kept(bug, works) as peer:
+        assert await peer.keeper.opened() == 2
+    assert any(record.exc_info for record in caplog.records)
+
+
+async def test_pauses_grow_while_nothing_works_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[int] = []
+
+    def backoff(attempt: int, first: float, most: float) -> float:
+        attempts.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(keepers, "backoff", backoff)
+
+    async def breaks(peer: Peer) -> None:
+        peer.keeper.up(peer.served)
+        raise OSError("broke")
+
+    async with kept(fails, fails, breaks, fails, works) as peer:
+        await turns(lambda: peer.served == 5)
+    assert attempts == [1, 2, 1, 2]
+
+
+async def test_a_client_that_ends_at_once_is_not_replaced_in_a_tight_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "RECONNECT_SECONDS", 0.1)
+
+    async def ends(peer: Peer) -> None:
+        peer.keeper.up(peer.served)
+
+    async with kept(ends) as peer:
+        await asyncio.sleep(0.3)
+        assert 1 < peer.served < 20
+
+
+async def test_stop_and_start() -> None:
+    peer = Peer(works)
+    await peer.keeper.stop()
+    peer.keeper.start()
+    assert await peer.keeper.get() == 1
+    await peer.keeper.stop()
+    await peer.keeper.stop()
+    assert peer.keeper.unready == "stopped"
+    with pytest.raises(Failure, match="gone"):
+        await peer.keeper.get()
+    peer.keeper.start()
+    assert await peer.keeper.get() == 2
+    await peer.keeper.stop()
