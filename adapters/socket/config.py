@@ -10,7 +10,9 @@ from gateway.codecs.record_layout import Charset
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
 from gateway.net.framing import DelimiterFraming, Framing
-from gateway.net.tls import Tls
+from gateway.net.network import Network
+from gateway.net.tcp_connection import TcpOptions
+from gateway.net.tls import Tls, client_context, server_context
 
 
 def _address(text: str) -> str:
@@ -139,6 +141,22 @@ class TcpEndpoint(_SocketEndpoint):
         if self.max_backoff < self.backoff:
             raise ValueError("max_backoff is less than backoff")
         return self
+
+    def options(self, network: Network) -> TcpOptions:
+        """Of its connections. Raises ContractError where a file of TLS is not what it should be."""
+        context = client_context if self.listen is None else server_context
+        framing, limit = self.framing, self.max_frame_bytes
+        return TcpOptions(
+            reader=lambda: framing.reader(limit),
+            frame=lambda message: framing.frame(message, limit),
+            single=framing.single,
+            half_open=self.tls is None,
+            tls=None if self.tls is None else context(self.tls, network.path),
+            server_name="" if self.tls is None else self.tls.server_name,
+            keepalive=self.keepalive,
+            idle_timeout=self.idle_timeout,
+            stall_timeout=self.stall_timeout,
+        )
 
 
 TcpPattern = Literal["one-way", "request-reply", "stream"]

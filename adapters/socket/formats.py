@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import msgspec
 
 from adapters.socket.config import CorrelationField, FailureReply, TcpEndpoint, UdpEndpoint
-from adapters.socket.correlation import Correlation, JsonCorrelation, RecordCorrelation
 from adapters.socket.status import error_json
+from gateway.codecs.correlation import FieldCorrelation, JsonCorrelation, RecordCorrelation
 from gateway.codecs.format import Format, Unknown
 from gateway.codecs.json import JsonFormat, read
 from gateway.codecs.layout import LayoutError, layout_format, numbers_of, read_layout
@@ -32,7 +32,7 @@ class Formats:
     reply: Format
     request_type: Record | None = None
     reply_type: Record | None = None
-    correlation: Correlation | None = None
+    correlation: FieldCorrelation | None = None
     delimiter: bytes = b""
 
     def compact(self, body: bytes) -> bytes:

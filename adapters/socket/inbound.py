@@ -1,19 +1,17 @@
 """TCP in: messages of connections that come in, or of a peer that is dialled, as calls of a route."""
 
-import asyncio
-import ssl
 from collections.abc import Sequence
 from typing import Final
 
 from adapters.socket.config import TcpEndpoint, TcpSource
-from adapters.socket.connection import Connection, Discarding
 from adapters.socket.conversation import Conversation
-from adapters.socket.endpoints import Dialler, listen, tls_context
-from adapters.socket.exchange import Exchange
 from adapters.socket.formats import Formats, failure_message, load_formats
 from adapters.socket.serving import Serving
 from gateway.codecs.format import Unknown
 from gateway.net.network import Network
+from gateway.net.tcp_endpoint import Dialler
+from gateway.net.tcp_exchange import Exchange
+from gateway.net.tcp_server import ServedSession, Server
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.types import STRING
@@ -26,24 +24,31 @@ PATTERNS: Final = {
 
 
 class TcpInbound:
-    """One endpoint has one route: a connection has no address that could tell several apart."""
+    """One endpoint has one route: a connection has no address that could tell several apart.
+
+    Counters: received (messages), failed (those whose call failed), malformed (connections that broke the framing),
+    refused_connections (over the limit).
+    """
 
     def __init__(self, name: str, endpoint: TcpEndpoint, network: Network) -> None:
-        self.port = 0  # the one in use, for `listen` with port 0
         self._name = name
         self._endpoint = endpoint
         self._network = network
         self._formats: Formats | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._server: Server | None = None
         self._serving: Serving | None = None
-        self._server: asyncio.Server | None = None
-        self._dialler = Dialler(name, endpoint, self._make) if endpoint.target else None
+        self._dialler: Dialler | None = None
+        if endpoint.target is not None:
+            self._dialler = Dialler(name, endpoint.target, backoff=endpoint.backoff, longest=endpoint.max_backoff)
 
     async def load(self) -> None:
-        if self._formats is not None:
+        if self._server is not None:
             return
-        self._tls = tls_context(self._endpoint, self._network)
-        self._formats = load_formats(self._endpoint, self._network)
+        endpoint = self._endpoint
+        self._formats = load_formats(endpoint, self._network)
+        refused = self._network.counters.counter(self._name, "refused_connections")
+        options = endpoint.options(self._network)
+        self._server = Server(options, self._session, limit=endpoint.max_connections, refused=refused)
 
     def contract(self, address: TcpSource) -> Contract:
         endpoint, formats = self._endpoint, self._formats
@@ -83,62 +88,47 @@ class TcpInbound:
             known.binding = binding
         else:
             self._serving = Serving(self._name, self._endpoint, self._formats, self._network.counters, binding)
-        if known is not None and known is not self._serving:
-            for connection in known.connections:
+        if self._server is not None and known is not self._serving:
+            for connection in self._server.connections:
                 connection.close()
 
     async def start(self) -> None:
+        server = self._server
+        if server is None:
+            raise RuntimeError("start() is called after load()")
         if self._dialler is not None:
-            self._dialler.start(self._tls)
-            return
-        server = await listen(self._endpoint, self._tls, self._make)
-        self._server = server
-        self.port = server.sockets[0].getsockname()[1]
+            self._dialler.start(server.options, server.connection)
+        else:
+            await server.listen(str(self._endpoint.listen))
 
     async def drain(self) -> None:
-        await self._refuse()
-        serving = self._serving
-        if serving is None:
-            return
-        serving.draining = True
-        sessions = [connection.session for connection in serving.connections]
-        for session in sessions:
-            if isinstance(session, Exchange | Conversation):
-                session.drain()
-        for session in sessions:
-            if isinstance(session, Exchange | Conversation):
-                await session.finished()
-        for connection in serving.connections:
-            await connection.gone()
+        if self._dialler is not None:
+            await self._dialler.stop()
+        if self._server is not None:
+            await self._server.drain()
 
     async def stop(self) -> None:
-        await self._refuse()
-        if self._serving is not None:
-            await self._serving.connections.close()
+        if self._dialler is not None:
+            await self._dialler.stop()
+        if self._server is not None:
+            await self._server.stop()
 
     @property
     def unready(self) -> str:
         if self._dialler is not None:
             return self._dialler.unready
-        return "" if self._server is not None else "not listening"
+        return "" if self.port else "not listening"
 
-    async def _refuse(self) -> None:
-        """Take and make no more connections."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        if self._dialler is not None:
-            await self._dialler.stop()
+    @property
+    def port(self) -> int:
+        """The one in use, for `listen` with port 0."""
+        return 0 if self._server is None else self._server.port
 
-    def _make(self) -> Connection:
-        serving = self._serving
-        if serving is None:
-            return Connection(self._endpoint, Discarding(), inbound=True)
-        if len(serving.connections) >= self._endpoint.max_connections:
-            serving.refused.add()
-            return Connection(self._endpoint, Discarding(), inbound=True)
-        unary = serving.binding.pattern.unary
-        return Connection(self._endpoint, Exchange(serving) if unary else Conversation(serving), inbound=True)
+    def _session(self) -> ServedSession | None:
+        serving, server = self._serving, self._server
+        if serving is None or server is None:
+            return None
+        return Exchange(server, serving) if serving.binding.pattern.unary else Conversation(server, serving)
 
 
 def check_stream(endpoint: TcpEndpoint, pattern: str) -> None:

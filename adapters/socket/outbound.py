@@ -1,46 +1,56 @@
 """TCP out: calls of routes as messages to a target, or to the peers that have connected."""
 
 import asyncio
-import ssl
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from adapters.socket.config import TcpEndpoint, TcpTarget
-from adapters.socket.connection import Connection, Connections
-from adapters.socket.endpoints import dial, tls_context
 from adapters.socket.formats import Formats, load_formats
 from adapters.socket.inbound import PATTERNS, check_stream
-from adapters.socket.pool import Pool, unreachable
 from adapters.socket.status import failure_of
+from gateway.codecs.correlation import FieldCorrelation
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.framing import FramingError
 from gateway.net.network import Network
+from gateway.net.tcp_connection import Connection, Connections, TcpOptions
+from gateway.net.tcp_endpoint import dial
+from gateway.net.tcp_pool import Pool, unreachable
+from gateway.net.tcp_stream import MessageStream
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
 
-WAITING = 16  # replies of a stream read ahead of the caller
-
 
 class TcpOutbound:
-    """All routes of an endpoint share its connections, save streams, of which each has one of its own."""
+    """All routes of an endpoint share its connections, save streams, of which each has one of its own.
+
+    Counters: unmatched_replies (that nobody waits for), malformed (connections that broke the framing),
+    refused_connections (of peers over the limit).
+    """
 
     def __init__(self, name: str, endpoint: TcpEndpoint, network: Network) -> None:
         self._name = name
         self._endpoint = endpoint
         self._network = network
         self._formats: Formats | None = None
-        self._tls: ssl.SSLContext | None = None
-        self._pool: Pool | None = None
+        self._pool: Pool[bytes, bytes] | None = None
         self._streams = Connections()
 
     async def load(self) -> None:
         if self._pool is not None:
             return
-        self._tls = tls_context(self._endpoint, self._network)
-        self._formats = load_formats(self._endpoint, self._network)
-        self._pool = Pool(self._name, self._endpoint, self._formats, self._network.counters)
+        endpoint = self._endpoint
+        formats = self._formats = load_formats(endpoint, self._network)
+        self._pool = Pool(
+            self._name,
+            endpoint.options(self._network),
+            _ByOrder(formats) if formats.correlation is None else _ByField(formats, formats.correlation),
+            self._network.counters,
+            target=endpoint.target or "",
+            listen=endpoint.listen or "",
+            size=endpoint.connections if endpoint.listen is None else endpoint.max_connections,
+            max_in_flight=endpoint.max_in_flight,
+        )
 
     def contract(self, address: TcpTarget) -> Contract:
         endpoint, formats = self._endpoint, self._formats
@@ -66,19 +76,19 @@ class TcpOutbound:
         )
 
     def service(self, address: TcpTarget, contract: Contract, pattern: Pattern) -> Service:
-        pool = self._pool
-        if pool is None:
+        pool, formats = self._pool, self._formats
+        if pool is None or formats is None:
             raise RuntimeError("service() is called after load()")
         if pattern is Pattern.BIDI:
-            return _Streams(self._endpoint, pool.formats, self._streams)
+            return _Streams(self._endpoint, pool.options, formats, self._streams)
         if pattern is Pattern.REQUEST_REPLY:
-            pool.replies = True
-            return _Ask(pool)
-        return _Tell(pool, everyone=address.peers == "all")
+            pool.exact = formats.correlation is None
+            return _Ask(pool, json=self._endpoint.format == "json")
+        return _Tell(pool, formats, everyone=address.peers == "all")
 
     async def start(self) -> None:
         if self._pool is not None:
-            await self._pool.start(self._tls)
+            await self._pool.start()
 
     async def stop(self) -> None:
         await self._streams.close()
@@ -105,16 +115,12 @@ class _Unary:
 class _Ask(_Unary):
     """Requests with one reply each."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._json = pool.endpoint.format == "json"
+    def __init__(self, pool: Pool[bytes, bytes], *, json: bool) -> None:
+        self._ask = pool.ask
+        self._json = json
 
     async def call(self, request: Message, context: Context) -> Message:
-        channel = await self._pool.channel()
-        try:
-            reply = await channel.ask(request.body)
-        finally:
-            channel.release()
+        reply = await self._ask(request.body)
         failure = failure_of(reply) if self._json else None
         if failure is not None:
             raise failure
@@ -124,27 +130,28 @@ class _Ask(_Unary):
 class _Tell(_Unary):
     """Messages without reply. The call returns when the system has the bytes; no peer confirms them."""
 
-    def __init__(self, pool: Pool, *, everyone: bool) -> None:
+    def __init__(self, pool: Pool[bytes, bytes], formats: Formats, *, everyone: bool) -> None:
         self._pool = pool
+        self._formats = formats
         self._everyone = everyone
 
     async def call(self, request: Message, context: Context) -> Message:
-        pool = self._pool
+        message = self._formats.compact(request.body)
         if self._everyone:
-            await self._tell_all(request.body)
+            await self._tell_all(message)
             return Message(None)
-        channel = await pool.channel()
+        channel = await self._pool.channel()
         try:
-            await channel.tell(channel.connection.framed(pool.formats.compact(request.body)))
+            await channel.tell(channel.connection.framed(message))
         finally:
             channel.release()
         return Message(None)
 
-    async def _tell_all(self, body: bytes) -> None:
+    async def _tell_all(self, message: bytes) -> None:
         peers = self._pool.peers
         if not peers:
             raise Failure(Code.UNAVAILABLE, "no peer is connected", sent=False)
-        data = peers[0].connection.framed(self._pool.formats.compact(body))
+        data = self._pool.options.frame(message)
         for channel in peers:
             channel.reserve()
         try:
@@ -157,11 +164,47 @@ class _Tell(_Unary):
             raise failures[0]
 
 
+class _ByOrder:
+    """Replies come in the order of requests."""
+
+    numbers = 0
+
+    def __init__(self, formats: Formats) -> None:
+        self._compact = formats.compact
+
+    def write(self, request: bytes, number: int) -> bytes:
+        return self._compact(request)
+
+    def read(self, message: bytes) -> tuple[None, bytes]:
+        return None, message
+
+
+class _ByField:
+    """Replies have their request's number in a field."""
+
+    def __init__(self, formats: Formats, field: FieldCorrelation) -> None:
+        self.numbers = field.numbers
+        self._compact = formats.compact
+        self._field = field
+
+    def write(self, request: bytes, number: int) -> bytes:
+        return self._compact(self._field.put_request(request, number))
+
+    def read(self, message: bytes) -> tuple[int | None, bytes]:
+        try:
+            return self._field.take_reply(message)
+        except Failure:
+            return None, message
+
+
 class _Streams:
     """Calls with any number of messages both ways, each over a connection of its own that ends with it."""
 
-    def __init__(self, endpoint: TcpEndpoint, formats: Formats, connections: Connections) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, formats: Formats, connections: Connections) -> None:
+        self._target = endpoint.target or ""
+        self._most = endpoint.max_connections
+        self._json = endpoint.format == "json"
+        self._options = options
         self._formats = formats
         self._connections = connections
 
@@ -171,23 +214,23 @@ class _Streams:
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        if len(self._connections) >= self._endpoint.max_connections:
+        if len(self._connections) >= self._most:
             raise Failure(Code.RESOURCE_EXHAUSTED, "too many streams are open", sent=False)
-        session = _Stream(self._connections)
-        connection = Connection(self._endpoint, session, inbound=False)
+        replies = MessageStream(_misread)
+        connection = Connection(self._options, replies, self._connections, inbound=False)
         try:
-            await dial(self._endpoint, None, lambda: connection)
-        except OSError:
-            raise unreachable() from None
-        writing = asyncio.create_task(self._write(session, connection, request, more))
+            await dial(self._target, self._options, lambda: connection)
+        except OSError as error:
+            raise unreachable(error) from None
+        writing = asyncio.create_task(self._write(replies, connection, request, more))
         clean = False
         try:
-            async for body in session.replies(connection):
-                failure = failure_of(body) if self._endpoint.format == "json" else None
+            async for reply in replies:
+                failure = failure_of(reply.body) if self._json else None
                 if failure is not None:
                     raise failure
-                yield Message(body)
-            clean = session.failure is None
+                yield reply
+            clean = replies.failure is None
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -197,7 +240,7 @@ class _Streams:
                 connection.reset()
 
     async def _write(
-        self, session: "_Stream", connection: Connection, request: Message, more: AsyncIterator[Message] | None
+        self, replies: MessageStream, connection: Connection, request: Message, more: AsyncIterator[Message] | None
     ) -> None:
         try:
             if more is None:
@@ -208,60 +251,8 @@ class _Streams:
                     await connection.drained()
             connection.finish()
         except Failure as failure:
-            session.fail(failure)
+            replies.fail(failure)
 
 
-class _Stream:
-    """The session of a stream's connection."""
-
-    busy = True
-
-    def __init__(self, connections: Connections) -> None:
-        self.failure: Failure | None = None
-        self._connections = connections
-        self._connection: Connection | None = None
-        self._waiting: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._over = False
-
-    async def replies(self, connection: Connection) -> AsyncGenerator[bytes, None]:
-        """Until the peer ends its side. Raises Failure."""
-        while True:
-            if self.failure is not None:
-                raise self.failure
-            while self._waiting:
-                body = self._waiting.popleft()
-                connection.resume()
-                yield body
-            if self._over:
-                return
-            self._wake.clear()
-            await self._wake.wait()
-
-    def fail(self, failure: Failure) -> None:
-        """End it so."""
-        self.failure = self.failure or failure
-        self._wake.set()
-
-    def opened(self, connection: Connection) -> None:
-        self._connection = connection
-        self._connections.add(connection)
-
-    def frame(self, body: bytes) -> None:
-        self._waiting.append(body)
-        if len(self._waiting) >= WAITING and self._connection is not None:
-            self._connection.pause()
-        self._wake.set()
-
-    def ended(self) -> None:
-        self._over = True
-        self._wake.set()
-
-    def broken(self, error: FramingError) -> None:
-        self.fail(Failure(Code.INTERNAL, f"the upstream's stream can't be read: {error}"))
-
-    def lost(self) -> None:
-        if not self._over:
-            self.fail(Failure(Code.UNAVAILABLE, "the connection broke before the stream's end"))
-        if self._connection is not None:
-            self._connections.discard(self._connection)
+def _misread(error: FramingError) -> Failure:
+    return Failure(Code.INTERNAL, f"the upstream's stream can't be read: {error}")

@@ -1,4 +1,4 @@
-"""Correlation by field: the field belongs to the connection, and comes into and out of messages on the wire."""
+"""Correlation by a field, which belongs to the connection and comes into and out of messages on the wire."""
 
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ Key = Any
 """The field's value as this correlation keeps it."""
 
 
-class Correlation(Protocol):
+class FieldCorrelation(Protocol):
     """field: its name. numbers: how many numbers the field can hold."""
 
     field: str

@@ -2,17 +2,45 @@
 
 import asyncio
 import socket
+import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
-from adapters.socket.config import TcpEndpoint
 from gateway.net.framing import FrameReader, FramingError
 
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 2.0
 _RESET: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpOptions:
+    """What the connections of one endpoint have in common. Times are in seconds.
+
+    reader: makes what takes a connection's bytes apart.
+    frame: puts around a message what the reader takes off; raises Failure for what can't be framed.
+    single: a connection carries one message each way, and its end is the message's.
+    half_open: a peer that sends nothing more still takes replies. TLS has no such state.
+    server_name: that a target's certificate must bear; the target's host where empty.
+    keepalive: silence after which the system asks whether the peer is still there; None: never.
+    idle_timeout: silence after which a connection without work is closed.
+    stall_timeout: how long a message may rest half-way, read or written; then the connection is reset.
+    receive_timeout: how long a message may take to come, however it moves; then the peer is told.
+    """
+
+    reader: Callable[[], FrameReader]
+    frame: Callable[[bytes], bytes]
+    single: bool = False
+    half_open: bool = False
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+    keepalive: float | None = 60.0
+    idle_timeout: float
+    stall_timeout: float
+    receive_timeout: float = float("inf")
 
 
 class Session(Protocol):
@@ -25,8 +53,8 @@ class Session(Protocol):
 
     def opened(self, connection: "Connection") -> None: ...
 
-    def frame(self, body: bytes) -> None:
-        """A message. More come until the connection is paused."""
+    def frame(self, message: bytes) -> None:
+        """A message. More come until the connection is paused. Raises FramingError, which broken() is then told."""
         ...
 
     def ended(self) -> None:
@@ -34,31 +62,33 @@ class Session(Protocol):
         ...
 
     def broken(self, error: FramingError) -> None:
-        """The peer's bytes break the framing; nothing more is read."""
+        """The peer's bytes break the rules; nothing more is read."""
         ...
 
     def lost(self) -> None:
-        """The connection is gone; called once, last."""
+        """The connection is gone; called once. Messages that came before and were held back may still follow."""
         ...
 
 
 class Connection(asyncio.Protocol):
-    """Reads messages for a session and writes those that it sends.
+    """Reads messages for a session and writes those that it sends. While it is open it is one of `connections`.
 
     inbound: while the peer does not take what is written, nothing more is read from it. Otherwise its replies are read
     all the same, lest both wait for each other, and drained() waits for the last byte to be with the system.
     """
 
-    def __init__(self, endpoint: TcpEndpoint, session: Session, *, inbound: bool) -> None:
+    def __init__(self, options: TcpOptions, session: Session, connections: "Connections", *, inbound: bool) -> None:
         self.session = session
         self.peer = ""
         self.ended = False
-        self.moved = 0.0
-        self._endpoint = endpoint
+        self._options = options
+        self._connections = connections
         self._inbound = inbound
-        self._reader: FrameReader = endpoint.framing.reader(endpoint.max_frame_bytes)
+        self._reader = options.reader()
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self._moved = 0.0  # when bytes last went either way
+        self._began = 0.0  # when the message that is being read did, at the earliest
         self._paused = False  # by the session
         self._blocked: asyncio.Future[None] | None = None  # by the peer
         self._pulling = False
@@ -74,9 +104,9 @@ class Connection(asyncio.Protocol):
         """Whether something may be written."""
         return self._transport is not None and not self._closing and not self._transport.is_closing()
 
-    def framed(self, body: bytes) -> bytes:
+    def framed(self, message: bytes) -> bytes:
         """A message as it goes over the wire. Raises Failure for what the framing can't carry."""
-        return self._endpoint.framing.frame(body, self._endpoint.max_frame_bytes)
+        return self._options.frame(message)
 
     def send(self, data: bytes) -> None:
         """Send what framed() made; nothing is sent on a connection that is closed."""
@@ -94,9 +124,9 @@ class Connection(asyncio.Protocol):
         self._regulate()
 
     def resume(self) -> None:
-        self._paused = False
-        self._regulate()
-        self._pull()
+        if self._paused:
+            self._paused = False
+            self._restart()
 
     def finish(self) -> None:
         """Send nothing more; what was written still goes out, and what comes is read on."""
@@ -137,38 +167,46 @@ class Connection(asyncio.Protocol):
         """Return when the connection is lost."""
         await asyncio.wait((self._gone,))
 
-    def stale(self, now: float) -> bool:
-        """Whether the peer has let a message, or an idle connection, rest for too long."""
-        transport = self._transport
+    def check(self, now: float) -> None:
+        """Cut off a peer that lets a message rest for too long, and close a connection that has nothing to do."""
+        transport, options = self._transport, self._options
         if transport is None:
-            return False
+            return
         unsent = transport.get_write_buffer_size()
         if unsent != self._unsent:
-            self._unsent, self.moved = unsent, now
-        rested = now - self.moved
+            self._unsent, self._moved = unsent, now
+        rested = now - self._moved
         if self._blocked is not None or (self._closing and unsent):
-            return rested > self._endpoint.stall_timeout
-        if self._reader.partial and not self._paused and not self._deaf and not self._endpoint.framing.single:
-            return rested > self._endpoint.stall_timeout
-        return rested > self._endpoint.idle_timeout and not self.session.busy
+            if rested > options.stall_timeout:
+                self.reset()
+        elif self._reader.partial and not (self._paused or self._deaf or options.single):
+            if now - self._began > options.receive_timeout:
+                self._break(FramingError(f"the message was not there whole within {options.receive_timeout:g} s"))
+            elif rested > options.stall_timeout:
+                self.reset()
+        elif rested > options.idle_timeout and not self.session.busy:
+            self.close()
 
     # -- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)
-        self.moved = self._loop.time()
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
+        self._moved = self._loop.time()
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            keep_alive(sock, self._endpoint.keepalive)
+            _keep_alive(sock, self._options.keepalive)
         if not self._inbound:
             transport.set_write_buffer_limits(high=0)
+        self._connections.add(self)
         self.session.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        self.moved = self._loop.time()
+        self._moved = self._loop.time()
         if not self._deaf:
+            if not self._reader.partial:
+                self._began = self._moved
             self._reader.feed(data)
             self._pull()
 
@@ -177,8 +215,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return False
         self._pull()
-        # A half-open connection still takes replies. TLS has no such state.
-        return self._endpoint.tls is None
+        return self._options.half_open
 
     def pause_writing(self) -> None:
         if self._blocked is None:
@@ -188,23 +225,27 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         blocked, self._blocked = self._blocked, None
         if blocked is not None:
-            self.moved = self._loop.time()
             blocked.set_result(None)
-            self._regulate()
-            self._pull()
+            self._restart()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closing = self._deaf = True
-        self._transport = None
-        if not self._gone.done():
-            self._gone.set_result(None)
+        self._closing = True
+        self._blocked = self._transport = None
+        self._gone.set_result(None)
+        self._connections.discard(self)
         self.session.lost()
+        self._pull()
 
     # -- within
 
     @property
     def _held(self) -> bool:
         return self._paused or (self._inbound and self._blocked is not None)
+
+    def _restart(self) -> None:
+        self._moved = self._began = self._loop.time()  # until now it was not the peer who let it rest
+        self._regulate()
+        self._pull()
 
     def _regulate(self) -> None:
         transport = self._transport
@@ -222,18 +263,22 @@ class Connection(asyncio.Protocol):
         self._pulling = True
         try:
             while not (self._held or self._deaf):
-                frame = self._reader.next()
-                if frame is not None:
-                    self.session.frame(frame)
+                message = self._reader.next()
+                if message is not None:
+                    self._began = self._moved
+                    self.session.frame(message)
                     continue
                 if self.ended:
                     self._end()
                 return
         except FramingError as error:
-            self._deaf = True
-            self.session.broken(error)
+            self._break(error)
         finally:
             self._pulling = False
+
+    def _break(self, error: FramingError) -> None:
+        self._deaf = True
+        self.session.broken(error)
 
     def _end(self) -> None:
         last = self._reader.end()
@@ -244,7 +289,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The open connections of an endpoint; those that rest too long are reset."""
+    """The open connections of an endpoint. Those that rest too long are cut off."""
 
     def __init__(self) -> None:
         self._open: set[Connection] = set()
@@ -280,11 +325,10 @@ class Connections:
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep) if self._open else None
         now = loop.time()
         for connection in self:
-            if connection.stale(now):
-                connection.reset()
+            connection.check(now)
 
 
-def keep_alive(sock: Any, seconds: float | None) -> None:
+def _keep_alive(sock: Any, seconds: float | None) -> None:
     """Have the system ask a silent peer after so many seconds whether it is there; it gives up after three times."""
     if seconds is None:
         return
@@ -296,24 +340,3 @@ def keep_alive(sock: Any, seconds: float | None) -> None:
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-class Discarding:
-    """The session of a connection that is refused: nothing of it is left, however many come."""
-
-    busy = False
-
-    def opened(self, connection: Connection) -> None:
-        connection.reset()
-
-    def frame(self, body: bytes) -> None:
-        """Not looked at."""
-
-    def ended(self) -> None:
-        """Nothing is left to do."""
-
-    def broken(self, error: FramingError) -> None:
-        """Nothing is left to do."""
-
-    def lost(self) -> None:
-        """Nothing is left to do."""
