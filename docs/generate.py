@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from gateway import registry
-from gateway.config import Admin, GatewaySection, RouteSection
+from gateway.config import Admin, GatewaySection, Job, Jobs, RouteSection
 from gateway.port import Adapter
 from gateway.routes_schema import routes_schema
 from gateway.rules import Const, Each, Format, From, Nested, When
@@ -152,9 +152,17 @@ def reference() -> str:
         "",
         *_options(Admin),
         "",
+        "`jobs`:",
+        "",
+        *_options(Jobs),
+        "",
         "## routes",
         "",
         *_options(RouteSection),
+        "",
+        "`job` (see [jobs.md](jobs.md)):",
+        "",
+        *_options(Job),
         "",
         "## The field map",
         "",

@@ -74,7 +74,7 @@ class AdminServer:
         plan = self._served.plan
         routes: dict[str, Any] = {}
         if plan is not None:
-            for name in plan.config.routes:
+            for name in (*plan.explanations, *(name for name in plan.pending if name not in plan.explanations)):
                 explanation = plan.explanations.get(name)
                 routes[name] = (
                     {"pending": plan.pending.get(name, "")}

@@ -19,8 +19,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from gateway import config as configuration
-from gateway.compile import Explanation, Plan, compile_plan
+from gateway.compile import Plan, compile_plan
 from gateway.document import load
+from gateway.link import Explanation
 from gateway.net.network import Network
 from gateway.observe import Metrics
 from gateway.problem import ConfigError, Problem
@@ -105,7 +106,7 @@ def routes(config: ConfigFile = _DEFAULT) -> None:
     except ConfigError as error:
         _print_problems(error.problems)
         raise typer.Exit(1) from None
-    for name in plan.config.routes:
+    for name in (*plan.explanations, *(name for name in plan.pending if name not in plan.explanations)):
         explanation = plan.explanations.get(name)
         if explanation is None:
             out.print(

@@ -28,6 +28,19 @@ class Admin(_Section):
     listen: str = Field(default="127.0.0.1:9901", description="host:port; keep it off public networks.")
 
 
+class Jobs(_Section):
+    """Where routes with `job:` keep their jobs, and how many. What goes beyond is refused with RESOURCE_EXHAUSTED."""
+
+    file: str = Field(min_length=1, description="The SQLite file; created where it is not there. One process owns it.")
+    max_running: int = Field(default=1000, ge=1, description="Most jobs that run at once.")
+    max_kept: int = Field(default=100_000, ge=1, description="Most jobs in the file, running and ended.")
+    max_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Largest size of the file, in bytes. A quarter of it is for results: requests don't fill that.",
+    )
+
+
 class GatewaySection(_Section):
     """What concerns the whole process."""
 
@@ -35,6 +48,7 @@ class GatewaySection(_Section):
     access_log: bool = Field(default=True, description="One JSON line per call on standard output.")
     deadline: Duration = Field(default=30.0, description="How long a call may take where its route says nothing.")
     drain: Duration = Field(default=25.0, description="How long calls in flight may take to finish at shutdown.")
+    jobs: Jobs | None = Field(default=None, description="Where jobs are kept. Routes with `job:` need it.")
 
 
 class Translate(_Section):
@@ -48,12 +62,33 @@ class Translate(_Section):
     )
 
 
+class Job(_Section):
+    """Answer at once with a job's id, call the upstream meanwhile, and tell later how it stands."""
+
+    status: Mapping[str, Any] = Field(
+        description="The inbound endpoint and address where callers ask how their job stands, of which a parameter or "
+        "a field is the id: `job`, or what request.map fills it from."
+    )
+    keep: Duration = Field(default=3600.0, gt=0, description="How long a job can be asked for after its end.")
+    request: Translate = Field(default=Translate(), description="From the question for the status to {job}.")
+    reply: Translate = Field(
+        default=Translate(), description="From {job, state, reply, failure} to the answer that tells the status."
+    )
+
+
 class RouteSection(_Section):
     """From one endpoint's operation to another's."""
 
     source: Mapping[str, Any] = Field(alias="from", description="The inbound endpoint and address.")
     target: Mapping[str, Any] = Field(alias="to", description="The outbound endpoint and address.")
-    deadline: Duration | None = Field(default=None, description="How long a call may take.")
+    deadline: Duration | None = Field(
+        default=None, description="How long a call may take; of a job, how long it may run."
+    )
+    job: Job | None = Field(
+        default=None,
+        description="Answer with a job's id at once, and with its outcome later. `reply` then translates "
+        "{job, status}: the id, and the link to the status.",
+    )
     request: Translate = Field(default=Translate(), description="Translation of requests.")
     reply: Translate = Field(default=Translate(), description="Translation of replies.")
     requests: Requests | None = Field(
@@ -77,7 +112,7 @@ def _code(name: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """A route whose endpoints and addresses are typed."""
+    """A route whose endpoints and addresses are typed. status: where it has jobs."""
 
     name: str
     source_endpoint: str
@@ -85,6 +120,8 @@ class RouteConfig:
     target_endpoint: str
     target: Address
     section: RouteSection
+    status_endpoint: str = ""
+    status: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +214,12 @@ class _Reader:
             return None
         source = self._address(route.source, (*keys, "from"), endpoints, declared, inbound=True)
         target = self._address(route.target, (*keys, "to"), endpoints, declared, inbound=False)
-        if source is None or target is None:
+        if route.job is None:
+            return None if source is None or target is None else RouteConfig(name, *source, *target, route)
+        status = self._address(route.job.status, (*keys, "job", "status"), endpoints, declared, inbound=True)
+        if source is None or target is None or status is None:
             return None
-        return RouteConfig(name, source[0], source[1], target[0], target[1], route)
+        return RouteConfig(name, *source, *target, route, *status)
 
     def _address(
         self,

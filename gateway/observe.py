@@ -41,6 +41,7 @@ class Metrics(Collector):
 
     ready: endpoint name -> why it is not ready (empty when it is), asked at each scrape.
     events: (endpoint, event, count) of what endpoints count beside calls, asked at each scrape.
+    jobs: (route, state, count), asked at each scrape.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,7 @@ class Metrics(Collector):
         self.ready: Callable[[], Mapping[str, str]] = dict
         self.pending: Callable[[], Iterable[str]] = tuple
         self.events: Iterable[tuple[str, str, int]] = ()
+        self.jobs: Callable[[], Iterable[tuple[str, str, int]]] = tuple
 
     def route(self, name: str) -> RouteMetrics:
         """The counts of this route, kept over reloads."""
@@ -87,7 +89,10 @@ class Metrics(Collector):
         )
         for endpoint, event, count in self.events:
             events.add_metric((endpoint, event), count)
-        return (calls, seconds, flight, messages, ready, pending, events)
+        jobs = GaugeMetricFamily("gateway_jobs", "Jobs kept by route and state.", labels=("route", "state"))
+        for route_name, state, count in self.jobs():
+            jobs.add_metric((route_name, state), count)
+        return (calls, seconds, flight, messages, ready, pending, events, jobs)
 
 
 class AccessLog:

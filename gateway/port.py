@@ -59,6 +59,9 @@ class Contract:
     headers: names, lower case, that may cross from this side besides the trace context.
     claim: inbound only: what no two routes may share, as a sentence ("POST /orders on 0.0.0.0:8080").
     holds: inbound only: what no two endpoints may share; routes of one endpoint may ("POST /soap on 0.0.0.0:8080").
+    link: inbound only: params -> how a caller is told to call this address with them, in the protocol's own words (a
+        URL, a method's name). None where the protocol has no words for it. Raises KeyError for a param that the address
+        needs, or has no place for.
     describe: one line for `explain`.
     wire: the adapter's own, handed back in bind() and service().
     """
@@ -80,6 +83,7 @@ class Contract:
     headers: frozenset[str] = frozenset()
     claim: str = ""
     holds: tuple[str, ...] = ()
+    link: Callable[[Mapping[str, str]], str] | None = None
     describe: str = ""
     wire: Any = None
 
@@ -113,6 +117,8 @@ class Binding(msgspec.Struct, frozen=True):
     request, reply: the types of one message in contract.format and contract.replies, what addressing captures included;
         None where they are not known, or where there is no reply.
     params: the names of Message.params that the route reads besides the request's fields.
+    link: the one of a reply's Message.params that links to an address of the same endpoint where the caller goes on
+        (HTTP's Location); empty where there is none.
     """
 
     route: str
@@ -125,6 +131,7 @@ class Binding(msgspec.Struct, frozen=True):
     request: Type | None = None
     reply: Type | None = None
     params: frozenset[str] = frozenset()
+    link: str = ""
 
 
 class Inbound(Protocol):

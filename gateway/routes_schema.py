@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway import registry
-from gateway.config import GatewaySection, RouteSection
+from gateway.config import GatewaySection, Job, RouteSection
 
 _VARIABLE: Final = {"type": "string", "pattern": r"\$\{", "description": "Filled in from the environment."}
 
@@ -14,7 +14,7 @@ _VARIABLE: Final = {"type": "string", "pattern": r"\$\{", "description": "Filled
 def routes_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) over all installed adapters."""
     adapters = [registry.adapter(name) for name in registry.protocols()]
-    models: list[type[BaseModel]] = [GatewaySection, RouteSection]
+    models: list[type[BaseModel]] = [GatewaySection, RouteSection, Job]
     for adapter in adapters:
         models.append(adapter.endpoint)
         models.extend(side.address for side in (adapter.inbound, adapter.outbound) if side is not None)
@@ -57,6 +57,8 @@ def routes_schema() -> dict[str, Any]:
     route = named(RouteSection)
     route["properties"]["from"] = {"anyOf": sources, "description": "The inbound endpoint and address."}
     route["properties"]["to"] = {"anyOf": targets, "description": "The outbound endpoint and address."}
+    status = named(Job)["properties"]["status"]
+    named(Job)["properties"]["status"] = {"anyOf": [*sources], "description": status["description"]}
     for schema in (*endpoints, *defs.values()):
         _take_variables(schema)
     return {

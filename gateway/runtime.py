@@ -10,6 +10,7 @@ from gateway import config as configuration
 from gateway.admin import AdminServer
 from gateway.compile import Plan, compile_plan
 from gateway.document import load
+from gateway.job import Jobs
 from gateway.net.network import Network
 from gateway.observe import AccessLog, Metrics
 from gateway.port import Inbound, Outbound
@@ -31,10 +32,12 @@ class Runtime:
         self._metrics.ready = self.unready
         self._metrics.events = self._network.counters
         self._metrics.pending = lambda: self.plan.pending if self.plan else ()
+        self._metrics.jobs = lambda: self.plan.jobs.counts() if self.plan and self.plan.jobs else ()
         self._access: AccessLog | None = None
         self._admin: AdminServer | None = None
         self._retry: asyncio.Task[None] | None = None
         self._started: list[Inbound | Outbound] = []
+        self._jobs: Jobs | None = None
         self.plan: Plan | None = None
         self.draining = False
 
@@ -84,6 +87,8 @@ class Runtime:
     async def stop(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
+        if self._jobs is not None:
+            await self._jobs.stop()
         for side in reversed(self._started):
             await side.stop()
         self._started.clear()
@@ -106,6 +111,7 @@ class Runtime:
             if outbound not in self._started:
                 self._started.append(outbound)
                 await outbound.start()
+        await self._keep_jobs(plan)
         for name, inbound in plan.inbounds.items():
             inbound.bind(plan.bindings.get(name, []))
         for inbound in plan.inbounds.values():
@@ -117,6 +123,15 @@ class Runtime:
             self._started.remove(side)
             await side.stop()
         self.plan = plan
+
+    async def _keep_jobs(self, plan: Plan) -> None:
+        """Those of the plan go on before callers ask for them."""
+        if self._jobs is not None and self._jobs is not plan.jobs:
+            await self._jobs.stop()
+        self._jobs = plan.jobs
+        if plan.jobs is not None:
+            plan.jobs.bind(plan.job_routes)
+            await plan.jobs.start()
 
     async def _resolve_pending(self) -> None:
         """Compile again until no route waits for its contract."""

@@ -61,6 +61,7 @@ class ProtoContract:
             failure=self.schema.failure,
             headers=endpoint.headers,
             claim=claim,
+            link=(lambda _: f"/{method}") if claim else None,
             describe=f"gRPC {KINDS[operation.pattern]} {method} at {address}",
             wire=operation,
         )

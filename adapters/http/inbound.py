@@ -1,7 +1,8 @@
 """HTTP requests as calls of routes."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
 from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
@@ -78,6 +79,7 @@ class HttpInbound:
         named = f" ({wire.operation.name})" if wire.operation is not None else ""
         return {
             "headers": frozenset(name.lower() for name in self._endpoint.forward_headers),
+            "link": _link(wire),
             "claim": f"{wire.method} {wire.template.shape} on {listen}",
             "describe": f"HTTP {wire.method} {wire.template.text} on {listen}{named}",
             "wire": wire,
@@ -118,6 +120,7 @@ class HttpInbound:
     def _unary(self, binding: Binding) -> Handler:
         read = self._reader(binding)
         call = binding.service.call
+        link = binding.link
         wire: Wire = binding.contract.wire
         status = wire.binding.status if wire.binding else 202 if binding.accepted else 200
 
@@ -129,7 +132,8 @@ class HttpInbound:
                 return problem_reply(failure)
             if reply.body is None or status == 204:
                 return HttpReply(204, _reply_headers(reply, ()))
-            return HttpReply(status, _reply_headers(reply, _JSON_HEADERS), reply.body)
+            own = (*_JSON_HEADERS, ("Location", reply.params[link])) if link else _JSON_HEADERS
+            return HttpReply(status, _reply_headers(reply, own), reply.body)
 
         return handle
 
@@ -204,6 +208,24 @@ class HttpInbound:
             return Message(body, request.wanted(wanted) if wanted else (), params)
 
         return read
+
+
+def _link(wire: Wire) -> Callable[[Mapping[str, str]], str] | None:
+    """The URL, relative to the server's. None for what is no GET, since a URL alone does not say how to call it."""
+    if wire.method != "GET":
+        return None
+    binding, names = wire.binding, frozenset(wire.template.names)
+    asked = None if binding is None else {p.field.name for p in binding.parameters if p.location == "query"}
+
+    def link(params: Mapping[str, str]) -> str:
+        query = {name: value for name, value in params.items() if name not in names}
+        for name in query:
+            if asked is not None and name not in asked:
+                raise KeyError(name)
+        path = wire.template.fill(params)
+        return f"{path}?{urlencode(query)}" if query else path
+
+    return link
 
 
 def _whole_call(request: HttpRequest, body: bytes) -> HttpCall:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -102,6 +102,7 @@ class CorrelatedJson:
 
     json: JsonFormat
     field: str
+    encoded: ClassVar[type] = bytes
 
     @property
     def name(self) -> str:

@@ -95,6 +95,8 @@ class DelimitedFormat:
     without: the column that belongs to the connection and not to the message: not read, and written empty.
     """
 
+    encoded: ClassVar[type] = bytes
+
     def __init__(self, layout: DelimitedLayout, without: str = "") -> None:
         self.layout = layout
         self.type = layout.record(without)

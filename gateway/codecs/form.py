@@ -3,7 +3,7 @@ lists repeat their name, as google.api.http has it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -19,6 +19,8 @@ FIELDS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class FormFormat:
+    encoded: ClassVar[type] = bytes
+
     @property
     def name(self) -> str:
         return "form"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from gateway.schema.types import Type
 
@@ -24,7 +24,11 @@ class Format(Protocol):
     """A wire format, with all that the endpoint says about it. Compares equal when it writes and reads the same bytes.
 
     The wire form is bytes, unless the adapter that owns the format hands over something already parsed.
+
+    encoded: the type of what encoders make, which msgspec can write and read, so that a message can be kept.
     """
+
+    encoded: ClassVar[type]
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ that are plain values already, for the engine's own scalars convert them. Toward
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET
@@ -32,6 +32,8 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 @dataclass(frozen=True, slots=True)
 class GraphqlFormat:
     """Arguments in, results out. What the engine checked (names, required members, scalars) is taken as it is."""
+
+    encoded: ClassVar[type] = dict
 
     @property
     def name(self) -> str:
@@ -224,6 +226,8 @@ def _entries(entries: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
 @dataclass(frozen=True, slots=True)
 class GraphqlJsonFormat:
     """The JSON of variables out, and of a reply's value in. Records tell by their hints how scalars are written."""
+
+    encoded: ClassVar[type] = bytes
 
     @property
     def name(self) -> str:

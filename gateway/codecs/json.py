@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from itertools import accumulate
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -57,6 +57,7 @@ class JsonFormat:
     declared: where a field's own contract says how it is written (JsonHint), that counts instead.
     """
 
+    encoded: ClassVar[type] = bytes
     int64: Literal["string", "number"] = "string"
     decimal: Literal["string", "number"] = "string"
     declared: bool = False

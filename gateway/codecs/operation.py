@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -36,6 +36,7 @@ class HttpCall(msgspec.Struct, frozen=True):
 class OperationFormat:
     """The wire form is an HttpCall; the type is the operation's request. json: how the body is written."""
 
+    encoded: ClassVar[type] = HttpCall
     operation: Operation
     json: JsonFormat
 

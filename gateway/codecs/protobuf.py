@@ -6,7 +6,7 @@ The generated functions know no paths. Only when one fails is the offence looked
 import keyword
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from google.protobuf import message_factory
@@ -34,6 +34,7 @@ _MISSING: Final = "a required field is missing"
 class ProtobufFormat:
     """Messages of one contract as bytes. Formats of the same ProtoSchema are equal."""
 
+    encoded: ClassVar[type] = bytes
     name: Final = "protobuf"
 
     def __init__(self, schema: ProtoSchema) -> None:

@@ -1,7 +1,7 @@
 """Raw: a whole message is bytes, the field `data` of a record, so that rules can reach it."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.schema.types import BYTES, Field, Record, Type
@@ -13,6 +13,8 @@ DATA: Final = Record("Data", [Field("data", BYTES, required=True)])
 
 @dataclass(frozen=True, slots=True)
 class RawFormat:
+    encoded: ClassVar[type] = bytes
+
     @property
     def name(self) -> str:
         return "raw"

@@ -6,7 +6,7 @@ is refused with the field's path and the byte where it stands; nothing is clippe
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.codecs.record_layout import (
@@ -62,6 +62,8 @@ class RecordFormat:
 
     without: the field that belongs to the connection and not to the message: not read, and written as zero or blank.
     """
+
+    encoded: ClassVar[type] = bytes
 
     def __init__(self, layout: Layout, without: str = "") -> None:
         self.layout = layout

@@ -1,7 +1,7 @@
 """Text: a whole message is one text, the field `text` of a record, so that rules can reach it."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.schema.types import STRING, Field, Record, Type
@@ -14,6 +14,7 @@ TEXT: Final = Record("Text", [Field("text", STRING, required=True)])
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
+    encoded: ClassVar[type] = bytes
     charset: str = "utf-8"
 
     @property

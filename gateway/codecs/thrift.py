@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gateway.codecs import thrift_binary, thrift_compact, thrift_json
 from gateway.codecs.format import Decode, Encode, Unknown
@@ -32,6 +32,8 @@ class ThriftFormat:
 
     holder: the one field of the struct whose value the messages are; None where they are the struct itself.
     """
+
+    encoded: ClassVar[type] = bytes
 
     def __init__(self, protocol: Protocol, holder: ThriftField | None) -> None:
         self._protocol = protocol

@@ -9,7 +9,7 @@ the Failure with the exact path.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec import UNSET
 
@@ -28,6 +28,8 @@ from gateway.status import Failure
 class SoapFormat:
     """Bodies of SOAP messages. Every instance equals only itself: what its decoder takes is not what its encoder
     makes, so no body is ever passed through."""
+
+    encoded: ClassVar[type] = str
 
     @property
     def name(self) -> str:

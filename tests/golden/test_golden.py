@@ -21,7 +21,7 @@ ROOT = HERE.parents[1]
 
 def describe(plan: Plan) -> str:
     lines = []
-    for name in plan.config.routes:
+    for name in (*plan.explanations, *(name for name in plan.pending if name not in plan.explanations)):
         found = plan.explanations.get(name)
         if found is None:
             lines += [f"route {name}", f"  pending  {plan.pending[name]}"]
