@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from graphql import get_introspection_query
 
 from adapters.graphql.config import Endpoint, Target
 from adapters.graphql.contract import forms_of, kinds_of, load
@@ -24,7 +23,7 @@ from gateway.net.network import Network
 from gateway.net.websocket import WebSocketClient, WebSocketLimits
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
-from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema
+from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema, introspection_queries
 from gateway.schema.idl.graphql_document import GraphqlCall, call_of_document, call_of_field
 from gateway.schema.types import Operation
 from gateway.status import Code, Failure
@@ -56,10 +55,7 @@ class GraphqlOutbound:
     async def _introspect(self) -> GraphqlSchema:
         client = HttpClient(INTROSPECTION_BYTES)
         try:
-            for newest in (True, False):
-                query = get_introspection_query(
-                    specified_by_url=newest, input_value_deprecation=newest, one_of=newest, descriptions=True
-                )
+            for query in introspection_queries():
                 data = await self._ask(client, query)
                 if data is not None:
                     return GraphqlSchema.introspected(data, kinds_of(self._endpoint), forms_of(self._endpoint))

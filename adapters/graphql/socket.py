@@ -24,7 +24,7 @@ from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_error import LIMIT_EXCEEDED, error, errors_of
 from gateway.codecs.graphql_request import request_of
 from gateway.net.http_server import HttpRequest
-from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.net.websocket import CloseWebSocket, HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.status import Code, Failure
 
 INIT_SECONDS: Final = 10.0
@@ -65,15 +65,6 @@ def _headers(given: Mapping[str, str], payload: Any, forwarded: tuple[str, ...])
     return headers
 
 
-class _Refused(Exception):
-    """The connection is to be closed."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
-
-
 class _Session:
     """One connection. caller_of: connection_init's payload -> who calls."""
 
@@ -87,16 +78,13 @@ class _Session:
 
     async def serve(self) -> None:
         init = asyncio.get_running_loop().call_later(INIT_SECONDS, self._late)
-        closing: _Refused | None = None
         try:
             if self._socket.subprotocol != SUBPROTOCOL:
-                raise _Refused(4406, "Subprotocol not acceptable")
+                raise CloseWebSocket(4406, "Subprotocol not acceptable")
             async for message in self._socket:
                 await self._take(self._read(message))
             if self._socket.draining and self._running and not self._socket.closed:
                 await self._finish()
-        except _Refused as refused:
-            closing = refused
         finally:
             init.cancel()
             tasks = list(self._running.values())
@@ -104,8 +92,6 @@ class _Session:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
-        if closing is not None:
-            await self._socket.close(closing.code, closing.reason)
 
     async def _finish(self) -> None:
         """Let what runs come to its end, while the peer is there for it."""
@@ -125,17 +111,17 @@ class _Session:
         try:
             return read_frame(message)
         except ValueError as problem:
-            raise _Refused(INVALID_MESSAGE, str(problem)) from None
+            raise CloseWebSocket(INVALID_MESSAGE, str(problem)) from None
 
     async def _take(self, received: Frame) -> None:
         match received.type:
             case "connection_init":
                 if self._caller is not None:
-                    raise _Refused(*TOO_MANY_INITS)
+                    raise CloseWebSocket(*TOO_MANY_INITS)
                 try:
                     self._caller = self._caller_of(received.payload)
                 except ValueError as problem:
-                    raise _Refused(INVALID_MESSAGE, str(problem)) from None
+                    raise CloseWebSocket(INVALID_MESSAGE, str(problem)) from None
                 await self._socket.send(frame("connection_ack"), text=True)
             case "ping":
                 await self._socket.send(frame("pong", payload=received.payload), text=True)
@@ -148,14 +134,14 @@ class _Session:
                 if task is not None:
                     task.cancel()
             case _:
-                raise _Refused(INVALID_MESSAGE, f"{received.type} is the server's to send")
+                raise CloseWebSocket(INVALID_MESSAGE, f"{received.type} is the server's to send")
 
     async def _subscribe(self, received: Frame) -> None:
         key = received.id
         if self._caller is None:
-            raise _Refused(*UNAUTHORIZED)
+            raise CloseWebSocket(*UNAUTHORIZED)
         if key in self._running:
-            raise _Refused(DUPLICATE, f"Subscriber for {key[:80]} already exists")
+            raise CloseWebSocket(DUPLICATE, f"Subscriber for {key[:80]} already exists")
         if len(self._running) >= self._limit:
             text = f"a connection may have {self._limit} operations at a time"
             await self._socket.send(frame("error", key, [error(text, LIMIT_EXCEEDED)]), text=True)

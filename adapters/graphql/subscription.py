@@ -11,6 +11,7 @@ from adapters.graphql.wire import SUBPROTOCOL, ServerFrame, frame, read_server_f
 from gateway.codecs.graphql_error import failure_of
 from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
+from gateway.net.http_call import crossing, request_headers
 from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
 from gateway.schema.idl.graphql_document import GraphqlCall
 from gateway.status import Code, Failure
@@ -42,14 +43,10 @@ class Subscription:
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        crossing = {name: value for name, value in request.headers if isinstance(value, str)}
-        headers = list(crossing.items())
-        if context.trace:
-            headers.append(("traceparent", context.trace))
-        socket = await self._client.connect(self._url, headers, (SUBPROTOCOL,))
+        socket = await self._client.connect(self._url, request_headers((), request, context), (SUBPROTOCOL,))
         subscribed = False
         try:
-            await self._acknowledged(socket, crossing)
+            await self._acknowledged(socket, dict(crossing(request.headers)))
             payload: dict[str, Any] = {"query": self._call.document, "variables": msgspec.Raw(request.body)}
             if self._call.name:
                 payload["operationName"] = self._call.name
@@ -79,8 +76,6 @@ class Subscription:
     async def _acknowledged(self, socket: WebSocket, payload: dict[str, str]) -> None:
         """Raises Failure for a server that does not take the connection. payload: what servers that read no headers
         are told."""
-        if socket.subprotocol != SUBPROTOCOL:
-            raise Failure(Code.UNIMPLEMENTED, f"the upstream does not speak {SUBPROTOCOL}", sent=False)
         try:
             async with asyncio.timeout(ACK_SECONDS):
                 await socket.send(frame("connection_init", payload=payload or None), text=True)

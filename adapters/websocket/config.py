@@ -1,6 +1,6 @@
 """WebSocket in routes.yaml."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -11,7 +11,9 @@ from gateway.net.http_address import Listen, Path, base_url, one_direction
 from gateway.net.websocket import WebSocketLimits
 from gateway.port import Address, Endpoint
 
-IN_FLIGHT = 16
+IN_FLIGHT: Final = 16
+END: Final = b""
+"""The message that ends the messages of one side of a stream: WebSocket can only close both."""
 
 
 def _origin(text: str) -> str:

@@ -5,14 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
-from adapters.websocket.config import IN_FLIGHT, WebSocketEndpoint, WebSocketSource
+from adapters.websocket.config import END, IN_FLIGHT, WebSocketEndpoint, WebSocketSource
 from adapters.websocket.status import TO_WIRE
-from adapters.websocket.wire import END, CorrelatedJson, Correlator, error_message
+from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import Handler, HttpRequest, HttpRoute
+from gateway.net.json_error import error_message
 from gateway.net.network import Network
 from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed
 from gateway.pattern import Count, Pattern

@@ -5,17 +5,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Final
 
-from adapters.websocket.config import WebSocketEndpoint, WebSocketTarget
-from adapters.websocket.connections import Connections, Key, Line, broken
-from adapters.websocket.status import TO_WIRE, code_of
-from adapters.websocket.wire import END, CorrelatedJson, Correlator, told_failure
+from adapters.websocket.config import END, WebSocketEndpoint, WebSocketTarget
+from adapters.websocket.status import TO_WIRE
+from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.http_call import crossing
 from gateway.net.http_router import PathTemplate
+from gateway.net.json_error import told_failure
 from gateway.net.network import Network
 from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
+from gateway.net.websocket_line import WebSocketLine, broken
+from gateway.net.websocket_pool import Key, WebSocketPool
+from gateway.net.websocket_status import code_of_close
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure, invalid
@@ -115,11 +118,7 @@ class _Where:
     async def connect(self, key: Key) -> WebSocket:
         """Raises Failure, with sent=False."""
         url, headers = key
-        socket = await self._client.connect(url, headers, self._subprotocols)
-        if self._subprotocols and not socket.subprotocol:
-            socket.close_soon()
-            raise Failure(Code.UNAVAILABLE, "the upstream speaks none of the subprotocols offered", sent=False)
-        return socket
+        return await self._client.connect(url, headers, self._subprotocols)
 
 
 class _Exchange:
@@ -130,7 +129,7 @@ class _Exchange:
         self._one_way = address.mode == "one-way"
         self._correlator = Correlator(address.field) if address.field else None
         places = UNBOUNDED if self._one_way else address.max_in_flight if address.field else 1
-        self._connections = Connections(self._open, address.connections, places)
+        self._connections = WebSocketPool(self._open, address.connections, places)
 
     async def call(self, request: Message, context: Context) -> Message:
         key = self._where.key(request)
@@ -157,9 +156,9 @@ class _Exchange:
         raise TypeError("messages on kept connections are no stream")
         yield request
 
-    async def _open(self, key: Key) -> Line:
+    async def _open(self, key: Key) -> WebSocketLine:
         socket = await self._where.connect(key)
-        return Line(socket, self._correlator, replies=not self._one_way, text=self._where.text)
+        return WebSocketLine(socket, self._correlator, replies=not self._one_way, text=self._where.text)
 
 
 class _Conversation:
@@ -219,7 +218,7 @@ class _Conversation:
                 told = body  # an error, if the connection ends with it; else a message like others
         if feeding is not None and feeding.done() and not feeding.cancelled():
             feeding.result()
-        if code_of(socket.close_code) is not Code.OK or not socket.close_code:
+        if code_of_close(socket.close_code) is not Code.OK or not socket.close_code:
             raise (told_failure(told) if told is not None else None) or broken(socket)
         if told is not None:
             yield told

@@ -70,6 +70,15 @@ class WebSocketClosed(Exception):
         self.sent = sent
 
 
+class CloseWebSocket(Exception):
+    """Raised by a server's handler to close with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
 class WebSocketLimits(msgspec.Struct, frozen=True):
     """What holds for one connection.
 
@@ -409,8 +418,8 @@ class HttpUpgrade(msgspec.Struct):
     """What a handler of the HTTP server answers to make a WebSocket of the connection (see HttpRequest.upgrades).
 
     serve: has the connection until it returns, which closes it with 1000, or with 1001 on a draining server. Cancelled
-        when the connection breaks, but not when one side closes it in form: the iteration then ends. An exception is
-        a bug, and closes with 1011.
+        when the connection breaks, but not when one side closes it in form: the iteration then ends. An exception but
+        CloseWebSocket is a bug, and closes with 1011.
     leaving_cancels: `serve` is cancelled when the peer closes in form, too.
     subprotocols: those that can be agreed on; the caller's preference counts, a caller that offers only others is
         refused, one that offers none is let in.
@@ -491,6 +500,8 @@ async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket)
         await serve(socket)
     except WebSocketClosed:
         pass
+    except CloseWebSocket as closing:
+        await socket.close(closing.code, closing.reason)
     except Exception:
         log.exception("bug behind a WebSocket")
         await socket.close(INTERNAL, "internal error")
@@ -589,10 +600,12 @@ class WebSocketClient:
     async def connect(
         self, url: str, headers: Sequence[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
     ) -> WebSocket:
-        """A new connection; whoever asked closes it. url: ws:// or wss://, percent-encoded already.
+        """A new connection; whoever asked closes it. url: ws:// or wss://, percent-encoded already. subprotocols: those
+        offered, of which the peer must choose one.
 
         Raises Failure, always with sent=False: UNAVAILABLE for a peer that can't be reached or speaks no WebSocket,
-        or by the status that it refuses with; INVALID_ARGUMENT for a header that HTTP can't carry.
+        or by the status that it refuses with; UNIMPLEMENTED for one that speaks none of the subprotocols;
+        INVALID_ARGUMENT for a header that HTTP can't carry.
         """
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -610,6 +623,10 @@ class WebSocketClient:
         socket = WebSocket(engine, self._limits, engine.protocol or "")
         self._open.add(socket)
         socket._pump_task.add_done_callback(lambda _: self._open.discard(socket))  # noqa: SLF001  its own file
+        if subprotocols and not socket.subprotocol:
+            socket.close_soon()
+            text = f"the upstream does not speak {' or '.join(subprotocols)}"
+            raise Failure(Code.UNIMPLEMENTED, text, sent=False)
         return socket
 
     async def close(self) -> None:

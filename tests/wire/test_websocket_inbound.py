@@ -11,8 +11,9 @@ from support.websocket_server import PING, TEXT, RawClient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
-from adapters.websocket.status import FROM_WIRE, TO_WIRE, code_of
+from adapters.websocket.status import FROM_WIRE, TO_WIRE
 from gateway.message import Context, Message
+from gateway.net.websocket_status import code_of_close
 from gateway.pattern import Pattern
 from gateway.status import Code, Detail, Failure
 
@@ -368,12 +369,12 @@ async def test_stream_that_fails_says_so_and_closes(code: Code) -> None:
     assert messages == [1, {"error": {"detail": "ö" * 100, "code": code.name}}]
     assert close_code == TO_WIRE[code] != 1000
     assert client.close_reason == "ö" * 61
-    assert code_of(close_code) is code
+    assert code_of_close(close_code) is code
 
 
 def test_every_close_code_means_something() -> None:
-    assert {code_of(number) for number in range(1000, 5000)} == set(Code)
-    assert code_of(3999) is code_of(4999) is Code.UNKNOWN
+    assert {code_of_close(number) for number in range(1000, 5000)} == set(Code)
+    assert code_of_close(3999) is code_of_close(4999) is Code.UNKNOWN
     for number, code in FROM_WIRE.items():
         assert (code is Code.OK) == (number in (1000, 1005))
 

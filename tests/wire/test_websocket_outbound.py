@@ -314,7 +314,7 @@ async def test_address_and_what_the_handshake_bears() -> None:
 async def test_subprotocol_that_the_server_does_not_speak() -> None:
     async with peer(echo) as server, calling(server.port, subprotocols=["v1"]) as service:
         failure = await refused(service)
-        assert (failure.code, failure.sent) == (Code.UNAVAILABLE, False)
+        assert (failure.code, failure.sent) == (Code.UNIMPLEMENTED, False)
 
 
 async def test_sizes() -> None:

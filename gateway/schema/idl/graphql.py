@@ -37,6 +37,7 @@ from graphql import (
     StringValueNode,
     build_client_schema,
     build_schema,
+    get_introspection_query,
     print_schema,
     validate_schema,
 )
@@ -231,6 +232,15 @@ class GraphqlSchema:
             type_ = Record(f"{name}.data", [self.types.output_field(own, type_, nullable)])
         return Operation(
             name, pattern_of(kind), request, type_, {}, field.description or "", RootField(kind, own, member, nullable)
+        )
+
+
+def introspection_queries() -> Iterator[str]:
+    """What to ask a service for its schema with; the second one is for those that refuse what newer specifications
+    have added."""
+    for newest in (True, False):
+        yield get_introspection_query(
+            specified_by_url=newest, input_value_deprecation=newest, one_of=newest, descriptions=True
         )
 
 

@@ -1,6 +1,5 @@
-"""What this gateway puts into messages besides the messages: errors, and the ids that correlate. Sans-io."""
+"""JSON messages with a member that tells whose reply is whose."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -8,48 +7,13 @@ import msgspec
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.codecs.json import JsonFormat
-from gateway.net.problem_json import details_json, failure_of, problem_json
 from gateway.schema.types import Record, Type
-from gateway.status import Code, Failure, invalid
-
-END: Final = b""
-"""The message that ends the messages of one side of a stream: WebSocket can only close both."""
+from gateway.status import Failure, invalid
 
 ID_BYTES: Final = 256
 
 _encode = msgspec.json.encode
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_ERROR: Final = b"error"
-
-
-def error_message(failure: Failure, member: bytes = b"") -> bytes:
-    """{"error": problem}, with this member before it. The problem has the members that RFC 9457 has without HTTP."""
-    problem = problem_json(
-        None,
-        failure.code,
-        failure.text,
-        path=failure.path,
-        details=details_json(failure),
-        retry_after=failure.retry_after,
-    )
-    return b'{%b"error":%b}' % (member + b"," if member else b"", problem)
-
-
-def told_failure(body: bytes, field: str = "") -> Failure | None:
-    """The failure that a message tells, where it is no other message.
-
-    It is one when it has an object `error` and no members besides but `field`, the id, and JSON-RPC's version.
-    """
-    if _ERROR not in body[: ID_BYTES * 2]:
-        return None
-    try:
-        message = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    problem = message.get("error") if isinstance(message, dict) else None
-    if not isinstance(problem, Mapping) or not message.keys() <= {"error", field, "jsonrpc"}:
-        return None
-    return failure_of(problem, Code.UNKNOWN, "the upstream answered with an error")
 
 
 class Correlator:

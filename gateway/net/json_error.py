@@ -1,0 +1,43 @@
+"""Errors as messages among JSON messages, where nothing but the message itself can tell them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.net.problem_json import details_json, failure_of, problem_json
+from gateway.status import Code, Failure
+
+_ERROR: Final = b"error"
+_HEAD: Final = 512
+"""Bytes of a message that an error's member begins in, even after an id."""
+
+
+def error_message(failure: Failure, member: bytes = b"") -> bytes:
+    """{"error": problem}, with this member before it. The problem has the members that RFC 9457 has without HTTP."""
+    problem = problem_json(
+        None,
+        failure.code,
+        failure.text,
+        path=failure.path,
+        details=details_json(failure),
+        retry_after=failure.retry_after,
+    )
+    return b'{%b"error":%b}' % (member + b"," if member else b"", problem)
+
+
+def told_failure(body: bytes, field: str = "") -> Failure | None:
+    """The failure that a message tells, where it is no other message.
+
+    It is one when it has an object `error` and no members besides but `field`, the id, and JSON-RPC's version.
+    """
+    if _ERROR not in body[:_HEAD]:
+        return None
+    try:
+        message = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    problem = message.get("error") if isinstance(message, dict) else None
+    if not isinstance(problem, Mapping) or not message.keys() <= {"error", field, "jsonrpc"}:
+        return None
+    return failure_of(problem, Code.UNKNOWN, "the upstream answered with an error")
