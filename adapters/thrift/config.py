@@ -62,7 +62,10 @@ class ThriftEndpoint(port.Endpoint):
         default=3600.0, gt=0, description="listen only: a connection without calls for so long is closed."
     )
     receive_seconds: float = Field(
-        default=30.0, gt=0, description="listen only: a message that has begun must be there whole within this time."
+        default=30.0,
+        gt=0,
+        description="listen only: a message that has begun must be there whole within this time, and a caller that "
+        "takes nothing of its replies for so long is cut off.",
     )
     tls: Tls | None = Field(
         default=None, description="Speak TLS; without it, plain text. With transport http, a target's URL says it."

@@ -12,6 +12,7 @@ from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_message import Envelope, MessageType, read_message
 from gateway.message import Context
 from gateway.net.framing import FrameReader, FramingError
+from gateway.net.stall import TransportStall
 from gateway.status import Failure, invalid
 
 MAX_IN_FLIGHT: Final = 64
@@ -124,6 +125,7 @@ class _Connection(asyncio.Protocol):
         self._active = self._loop.time()
         self._idle: asyncio.TimerHandle | None = None
         self._receiving: asyncio.TimerHandle | None = None
+        self._stall: TransportStall | None = None
 
     # -- asyncio.Protocol
 
@@ -154,15 +156,22 @@ class _Connection(asyncio.Protocol):
         for timer in (self._idle, self._receiving):
             if timer is not None:
                 timer.cancel()
+        if self._stall is not None:
+            self._stall.end()
         self._blocked = False
         self._leave()
 
     def pause_writing(self) -> None:
         self._blocked = True
+        if self._transport is not None:
+            self._stall = TransportStall(self._transport, self._listener.receive_seconds)
         self._throttle()
 
     def resume_writing(self) -> None:
         self._blocked = False
+        if self._stall is not None:
+            self._stall.end()
+            self._stall = None
         self._take()
 
     # -- calls

@@ -18,13 +18,14 @@ from gateway.net.http_failure import ENCODINGS, PayloadTooLarge, RequestTimeout,
 from gateway.net.http_response import SERVER, HttpResponse
 from gateway.net.http_router import HttpRouter, PathTemplate
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.stall import TransportStall
 from gateway.net.websocket import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
 HEADER_BYTES: Final = 32 * 1024  # of all headers together, the request line included
 HEADERS: Final = 100
 HEADER_SECONDS: Final = 10.0  # from the first byte of a request, or from the connection's start, to its last header
-STALL_SECONDS: Final = 10.0  # how long a body may not move
+STALL_SECONDS: Final = 10.0  # how long a request's body may not move, and how long a caller may take nothing
 IDLE_SECONDS: Final = 3600.0
 LINGER_SECONDS: Final = 2.0  # how long what is left of a refused body is read, so that the caller sees the refusal
 CONNECTIONS: Final = 10_000
@@ -333,12 +334,13 @@ class _Engine(web.Server):
 class _Connection(RequestHandler):
     """aiohttp's own errors (malformed HTTP, a bug in a handler) as problem+json, without a traceback for the former."""
 
-    __slots__ = ("_head_bytes", "_head_timer")
+    __slots__ = ("_head_bytes", "_head_timer", "_stall")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._stall: TransportStall | None = None
         if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
             self.force_close()
         else:
@@ -347,7 +349,20 @@ class _Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
+        if self._stall is not None:
+            self._stall.end()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._stall = TransportStall(self.transport, STALL_SECONDS)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.end()
+            self._stall = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
