@@ -26,6 +26,7 @@ from gateway.status import Code, Failure
 log = logging.getLogger("gateway.grpc")
 
 _EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
+_WINDOW_BYTES: Final = 256 * 1024  # that the peer may send ahead in one stream
 _FOREVER: Final = float("inf")
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 _CALLABLES: Final = {
@@ -120,6 +121,7 @@ class GrpcOutbound:
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.service_config", _ROUND_ROBIN),
             ("grpc.service_config_disable_resolution", 1),
+            ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ("grpc.enable_http_proxy", 0),  # only routes.yaml says where traffic goes
         ]
         tls = self._endpoint.tls

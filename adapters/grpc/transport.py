@@ -17,6 +17,8 @@ def arguments(endpoint: Endpoint) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", endpoint.max_message_bytes),
         ("grpc.max_metadata_size", endpoint.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", endpoint.max_metadata_bytes),
+        # Else a window grows to megabytes with the speed at which a stream began, and is held when it is not read.
+        ("grpc.http2.bdp_probe", 0),
     ]
     if endpoint.keepalive is not None:
         common += [("grpc.keepalive_time_ms", int(endpoint.keepalive * 1000)), ("grpc.keepalive_timeout_ms", 20_000)]
