@@ -63,6 +63,12 @@ class Endpoint(port.Endpoint):
         ge=10,
         description="Ping the peer after this quiet time of a connection with calls on it; never where absent.",
     )
+    stall_timeout: Duration = Field(
+        default=30.0,
+        gt=0,
+        description="listen only: how long a caller may take over one message of a stream; then the call ends with "
+        "DEADLINE_EXCEEDED.",
+    )
     compression: Literal["none", "gzip"] = Field(
         default="none", description="How messages are compressed on the way out. Both are understood on the way in."
     )

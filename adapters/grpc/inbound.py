@@ -21,6 +21,7 @@ from gateway.codecs.google_status import GoogleStatus
 from gateway.message import Context, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
+from gateway.net.stall import MessageStall
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 from gateway.status import Code, Failure
@@ -79,7 +80,7 @@ class GrpcInbound:
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            handlers[f"/{operation}"] = _Call(binding, self._contract.status).handler()
+            handlers[f"/{operation}"] = _Call(binding, self._contract.status, self._endpoint.stall_timeout).handler()
         self._methods.replace(handlers)
         self._health.set_services(services)
         if self._reflection is not None:
@@ -165,10 +166,11 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
 class _Call:
     """Serves the calls of one binding."""
 
-    __slots__ = ("_loop", "_pattern", "_service", "_status", "_wanted")
+    __slots__ = ("_loop", "_pattern", "_service", "_stall_seconds", "_status", "_wanted")
 
-    def __init__(self, binding: Binding, status: GoogleStatus) -> None:
+    def __init__(self, binding: Binding, status: GoogleStatus, stall_seconds: float) -> None:
         self._service = binding.service
+        self._stall_seconds = stall_seconds
         self._pattern = binding.pattern
         self._wanted = binding.headers
         self._status = status
@@ -203,6 +205,7 @@ class _Call:
         await self._stream(request, _messages(bodies), call, context)
 
     async def _stream(self, request: Message, more: AsyncIterator[Message] | None, call: Context, context: Any) -> None:
+        stall = MessageStall(self._stall_seconds)
         try:
             async with aclosing(self._service.stream(request, more, call)) as replies:
                 first = True
@@ -210,9 +213,18 @@ class _Call:
                     if first and reply.headers:
                         await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
                     first = False
+                    stall.writing()
                     await context.write(reply.body or b"")
+                    stall.written()
+        except asyncio.CancelledError:
+            if not stall.settle():
+                raise
+            text = f"the caller took no message for {self._stall_seconds:g} seconds"
+            self._fail(Failure(Code.DEADLINE_EXCEEDED, text), context)
         except Exception as error:
             self._fail(error, context)
+        finally:
+            stall.settle()
 
     def _fail(self, error: Exception, context: Any) -> None:
         if not isinstance(error, Failure):

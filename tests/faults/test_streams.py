@@ -1,0 +1,241 @@
+"""Peers that freeze, leave or die in the middle of a stream, for every protocol that streams, on both sides.
+
+A gateway process stands between callers of all kinds and a backend process that streams without end. All kinds are
+tried at once: what they share, memory above all, they share here too.
+"""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from support.flow_backend import MESSAGE_BYTES, FlowBackend
+from support.flow_callers import (
+    CLEAN,
+    CUT,
+    Caller,
+    GraphqlCaller,
+    GrpcCaller,
+    HttpCaller,
+    TcpCaller,
+    WebSocketCaller,
+    subscription,
+)
+from support.flow_gateway import STALL_SECONDS, Scene, scene
+from support.kafka_brokers import free_ports
+
+SSE, NDJSON, JSON = "text/event-stream", "application/x-ndjson", "application/json"
+MIB = 1024 * 1024
+DEADLINE_SECONDS = 3.0
+
+
+def callers() -> dict[str, Caller]:
+    """Of a gRPC backend."""
+    return {
+        "http-sse": HttpCaller("/watch/{mode}", SSE),
+        "http-ndjson": HttpCaller("/watch/{mode}", NDJSON),
+        "http-array": HttpCaller("/watch/{mode}", JSON, cut=True),
+        "http-bidi": HttpCaller("/talk", NDJSON, body=lambda mode: json.dumps({"sku": mode}) + "\n"),
+        "grpc-server-stream": GrpcCaller("WatchOrder"),
+        "grpc-bidi": GrpcCaller("Negotiate"),
+        "websocket": WebSocketCaller("/ws-watch", lambda mode: json.dumps({"orderId": mode})),
+        "websocket-query": WebSocketCaller("/ws-query/{mode}"),
+        "websocket-bidi": WebSocketCaller("/ws-talk", lambda mode: json.dumps({"sku": mode})),
+        "graphql-ws": GraphqlCaller(),
+        "graphql-sse": HttpCaller("/graphql", SSE, body=subscription),
+        "tcp": TcpCaller(),
+    }
+
+
+def upstreams() -> dict[str, Caller]:
+    """HTTP callers of backends of each kind."""
+    paths = {kind: f"/up/{kind}/{{mode}}" for kind in ("ndjson", "sse", "ws", "graphql")} | {
+        "tcp": "/up/tcp?orderId={mode}"
+    }
+    return {f"to-{kind}": HttpCaller(path, NDJSON) for kind, path in paths.items()}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FlowBackend]:
+    backend = FlowBackend(free_ports(4), tmp_path_factory.mktemp("backend") / "backend.log")
+    yield backend
+    await backend.kill()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def patient(backend_process: FlowBackend, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """Without deadlines."""
+    async for found in scene(tmp_path_factory.mktemp("patient"), backend_process, None):
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hurried(backend_process: FlowBackend, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """With a deadline on every route."""
+    async for found in scene(tmp_path_factory.mktemp("hurried"), backend_process, f"{DEADLINE_SECONDS:g}s"):
+        yield found
+
+
+ALL = [*callers(), *upstreams()]
+Endings = Mapping[str, tuple[str, float]]
+"""What each caller was told, and how many seconds after the fault."""
+
+
+async def _begin(scene: Scene, mode: str) -> dict[str, Caller]:
+    """All callers with a stream that has begun."""
+    everybody = {**callers(), **upstreams()}
+    for name, caller in everybody.items():
+        async with asyncio.timeout(10):
+            await caller.open(scene.ports, f"{mode}-{name}")
+            await caller.take()
+    return everybody
+
+
+async def _endings(everybody: Mapping[str, Caller], seconds: float) -> Endings:
+    start = time.monotonic()
+
+    async def one(caller: Caller) -> tuple[str, float]:
+        try:
+            async with asyncio.timeout(seconds):
+                return await caller.ending(), time.monotonic() - start
+        except TimeoutError:
+            return "nothing", seconds
+
+    told = await asyncio.gather(*(one(caller) for caller in everybody.values()))
+    return dict(zip(everybody, told, strict=True))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def frozen_upstream(hurried: Scene) -> Endings:
+    await hurried.mend()
+    everybody = await _begin(hurried, "tick")
+    hurried.backend.freeze()
+    try:
+        return await _endings(everybody, DEADLINE_SECONDS + 10)
+    finally:
+        hurried.backend.thaw()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_upstream_that_freezes(frozen_upstream: Endings, name: str) -> None:
+    told, seconds = frozen_upstream[name]
+    assert told == (CUT if name == "http-array" else "DEADLINE_EXCEEDED")
+    assert seconds < DEADLINE_SECONDS + 3
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def killed_upstream(patient: Scene) -> Endings:
+    await patient.mend()
+    everybody = await _begin(patient, "tick")
+    await patient.backend.kill()
+    return await _endings(everybody, 10)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_upstream_that_is_killed(killed_upstream: Endings, name: str) -> None:
+    told, seconds = killed_upstream[name]
+    # TCP has no other form for the end of a stream than the one that the system gives a killed process.
+    assert told == {"http-array": CUT, "to-tcp": CLEAN}.get(name, "UNAVAILABLE")
+    assert seconds < 3
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caller_that_leaves(patient: Scene, name: str) -> None:
+    await patient.mend()
+    label = f"{name}-leaves"
+    caller = {**callers(), **upstreams()}[name]
+    async with asyncio.timeout(20):
+        await caller.open(patient.ports, f"tick-{label}")
+        await caller.take()
+        await caller.leave()
+        async with asyncio.timeout(5):
+            while not (await patient.stats(label))["ended"]:
+                await asyncio.sleep(0.02)
+
+
+SUBSCRIBERS = ("events-sse", "events-ws")
+ROUTE = {"events-sse": "events", "events-ws": "ws-events"}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """sent: messages that the upstream could send. ended: whether it was cancelled, and within which time."""
+
+    sent: Mapping[str, int]
+    ended: Mapping[str, float]
+    growth: int
+    slowest: float
+
+
+async def _publish_flood(scene: Scene) -> None:
+    """1,500 events of 64 KiB."""
+    body = json.dumps({"orderId": "e" * MESSAGE_BYTES}).encode()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{scene.ports.web}") as session:
+        for _ in range(30):
+            posts = (session.post("/events", data=body, headers={"Content-Type": JSON}) for _ in range(50))
+            for answer in await asyncio.gather(*posts):
+                assert answer.status == 202, await answer.text()
+                answer.release()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def frozen_callers(patient: Scene) -> Frozen:
+    await patient.mend()
+    await _publish_flood(patient)
+    for caller in (await _begin(patient, "tick")).values():
+        await caller.leave()
+    reader = HttpCaller("/watch/{mode}", NDJSON)
+    await reader.open(patient.ports, "flood-reader")
+    before = peak = patient.memory
+    everybody = {
+        **await _begin(patient, "flood"),
+        "events-sse": HttpCaller("/events/flood", SSE),
+        "events-ws": WebSocketCaller("/ws-events/flood"),
+    }
+    for name in SUBSCRIBERS:
+        await everybody[name].open(patient.ports, "")
+        await everybody[name].take()
+    start = time.monotonic()
+    reading = asyncio.create_task(reader.swallow(256 * MIB))
+    slowest, ended, sent = 0.0, dict.fromkeys(everybody, math.inf), dict.fromkeys(everybody, 0)
+    while math.inf in ended.values() and time.monotonic() < start + 2 * STALL_SECONDS + 5:
+        await asyncio.sleep(0.2)
+        slowest = max(slowest, await patient.place())
+        peak = max(peak, patient.memory)
+        stats = await patient.backend.stats()
+        metrics = (await patient.gateway.get("/metrics"))[1].decode()
+        for name in everybody:
+            if name in SUBSCRIBERS:
+                over = f'gateway_calls_in_flight{{route="{ROUTE[name]}"}} 0.0' in metrics
+            else:
+                streams = stats[name]
+                over, sent[name] = streams["ended"] == streams["opened"], streams["sent"]
+            if over:
+                ended[name] = min(ended[name], time.monotonic() - start)
+    await reading
+    await reader.leave()
+    for caller in everybody.values():
+        await caller.leave()
+    return Frozen(sent, ended, peak - before, slowest)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_memory_and_other_routes_while_callers_are_frozen(frozen_callers: Frozen) -> None:
+    print(f"growth {frozen_callers.growth / MIB:.0f} MiB, slowest other call {frozen_callers.slowest:.3f} s")
+    assert frozen_callers.growth < 48 * MIB
+    assert frozen_callers.slowest < 2
+
+
+@pytest.mark.parametrize("name", [*ALL, *SUBSCRIBERS])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caller_that_freezes(frozen_callers: Frozen, name: str) -> None:
+    assert frozen_callers.sent[name] * MESSAGE_BYTES < 32 * MIB, "the upstream is read on"
+    assert frozen_callers.ended[name] < 2 * STALL_SECONDS + 5, "the upstream was not cancelled"
