@@ -8,6 +8,7 @@ outcome or its deadline has passed, after a restart again: at least once, always
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -72,13 +73,17 @@ class Jobs:
         self._room = int(max_bytes * REQUESTS_SHARE)
         self._routes: Mapping[str, JobRoute] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._waiting: list[Kept] = []
         self._accepting = 0
         self._pruning: asyncio.Task[None] | None = None
         self._epoch = 0.0  # of the event loop's clock, which no change of the wall clock moves
 
     def bind(self, routes: Mapping[str, JobRoute]) -> None:
-        """Replace all routes, atomically."""
+        """Replace all routes, atomically. Jobs that waited for theirs are called."""
         self._routes = routes
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self._begin(job)
 
     async def start(self) -> None:
         """Call again what was running. Raises OSError where the file can't be used."""
@@ -90,7 +95,9 @@ class Jobs:
         for job in kept:
             self._begin(job)
         if kept:
-            log.info("%d jobs go on", len(kept))
+            log.info("%d jobs go on", len(self._running))
+        for route, count in Counter(job.route for job in self._waiting).items():
+            log.warning("%d jobs wait for route %s, which there is not now", count, route)
 
     async def stop(self) -> None:
         """Leave what runs to the next start. Safe at any time."""
@@ -101,6 +108,7 @@ class Jobs:
         for task in (pruning, *running):
             task.cancel()
         await asyncio.gather(pruning, *running, return_exceptions=True)
+        self._waiting.clear()
         if running:
             log.info("%d jobs are left to the next start", len(running))
         await self._store.close()
@@ -160,6 +168,9 @@ class Jobs:
     def _begin(self, job: Kept) -> None:
         if self._pruning is None:
             return  # the process is ending, and the next one does it
+        if job.route not in self._routes:
+            self._waiting.append(job)
+            return
         task = asyncio.create_task(self._run(job), name=f"job {job.id}")
         self._running[job.id] = task
         task.add_done_callback(lambda _: self._running.pop(job.id))
@@ -171,7 +182,7 @@ class Jobs:
             log.exception("bug in job %s", job.id)
             ended = State.FAILED, _failed(Failure(Code.INTERNAL, "internal error"))
         if ended is None:
-            log.warning("job %s waits for its route %s, which there is no longer", job.id, job.route)
+            self._waiting.append(job)
             return
         state, outcome = ended
         attempt = 0
@@ -194,7 +205,7 @@ class Jobs:
         deadline = job.until - self._epoch
         why = Failure(Code.DEADLINE_EXCEEDED, "no answer within the job's deadline")
         attempt = 0
-        while (left := deadline - loop.time()) > CLOCK_SECONDS:
+        while deadline - loop.time() > CLOCK_SECONDS:
             route = self._routes.get(job.route)
             if route is None:
                 return None
@@ -210,7 +221,7 @@ class Jobs:
                     text = f"no answer within the job's deadline; at last {failure.code.name}: {failure.text}"
                     why = Failure(Code.DEADLINE_EXCEEDED, text, details=failure.details)
                 pause = max(backoff(attempt, FIRST_PAUSE, LONGEST_PAUSE), failure.retry_after or 0.0)
-                await asyncio.sleep(min(pause, LONGEST_PAUSE, left))
+                await asyncio.sleep(max(0.0, min(pause, LONGEST_PAUSE, deadline - loop.time())))
             else:
                 return State.DONE, reply.body
         return State.FAILED, _failed(why)
@@ -239,5 +250,10 @@ def _read(job: Kept, route: JobRoute) -> tuple[Message, Context]:
 
 
 def _failed(failure: Failure) -> bytes:
-    told = {"code": failure.code.name, "message": failure.text, "path": failure.path, "details": details_json(failure)}
+    told = {
+        "code": failure.code.name,
+        "message": failure.message,
+        "path": failure.path,
+        "details": details_json(failure),
+    }
     return _encode({name: value for name, value in told.items() if value})

@@ -6,8 +6,7 @@ import os
 import signal
 import sqlite3
 import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from support.gateway_process import GatewayProcess, free_port, running_gateway
-
-Answer = tuple[int, Mapping[str, str], Any]
+from support.grpc_orders import OrdersServer
+from support.job_caller import ask, ended, until
 
 
 class Upstream:
@@ -73,23 +72,6 @@ def routes(port: int, target: int, *, deadline: str = "1m", keep: str = "1m", **
     }
 
 
-async def ask(port: int, path: str, body: Any = None) -> tuple[int, Any, Mapping[str, str]]:
-    """POST JSON, or GET where there is none."""
-
-    def send() -> tuple[int, Any, Mapping[str, str]]:
-        content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}{path}", content, {"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, json.loads(answer.read()), dict(answer.headers)
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read()), dict(error.headers)
-
-    return await asyncio.to_thread(send)
-
-
 async def submit(port: int, case: str, **more: Any) -> str:
     """The path of the accepted job's status."""
     status, receipt, headers = await ask(port, "/quotes", {"case": case, **more})
@@ -97,25 +79,6 @@ async def submit(port: int, case: str, **more: Any) -> str:
     assert receipt == {"job": receipt["job"], "status": f"/quotes/jobs/{receipt['job']}"}
     assert headers["Location"] == receipt["status"]
     return str(receipt["status"])
-
-
-async def ended(port: int, path: str, seconds: float = 20.0) -> Any:
-    """The status of a job that runs no longer."""
-    for _ in range(int(seconds / 0.05)):
-        status, job, _ = await ask(port, path)
-        assert status == 200, job
-        if job["state"] != "running":
-            return job
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{path} still runs")
-
-
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not happen")
 
 
 async def metric(gateway: GatewayProcess, line: str) -> bool:
@@ -241,10 +204,10 @@ async def test_killed_at_any_time(tmp_path: Path) -> None:
                         except (OSError, urllib.error.URLError):
                             return
 
-                loads = [asyncio.create_task(load())]
+                loading = asyncio.create_task(load())
                 await until(lambda turn=turn: f"{turn}.{20 + 7 * turn}" in told)
                 gateway.process.kill()
-                await asyncio.gather(*loads)
+                await loading
         async with running_gateway(tmp_path, config):
             for case, path in told.items():
                 job = await ended(port, path)
@@ -264,6 +227,30 @@ async def test_deadline_that_passed_while_nobody_ran(tmp_path: Path) -> None:
         async with running_gateway(tmp_path, config):
             assert (await ended(port, path))["failure"]["code"] == "DEADLINE_EXCEEDED"
         assert len(service.seen["a"]) == 1
+
+
+async def test_a_route_that_is_not_ready_at_the_restart(tmp_path: Path) -> None:
+    """Its jobs go on once the upstream tells its contract."""
+    port, target = free_port(), free_port()
+    config = routes(port, 1)
+    config["endpoints"]["back"] = {"protocol": "grpc", "target": f"127.0.0.1:{target}", "reflection": True}
+    config["routes"]["quote"]["to"] = {"endpoint": "back", "method": "shop.orders.v1.Orders/PlaceOrder"}
+    with OrdersServer(target, reflection="v1") as server:
+        async with running_gateway(tmp_path, config):
+            _, receipt, _ = await ask(port, "/quotes", {"customerId": "slow"})
+            await asyncio.to_thread(server.shop.started.wait, 10)
+    async with running_gateway(tmp_path, config):
+        status, problem, _ = await ask(port, receipt["status"])
+        assert (status, problem["code"]) == (503, "UNAVAILABLE")
+        with OrdersServer(target, reflection="v1") as server:
+            server.shop.cancelled.set()
+            for _ in range(100):
+                if (await ask(port, receipt["status"]))[0] == 200:
+                    break
+                await asyncio.sleep(0.05)
+            job = await ended(port, receipt["status"])
+    assert (job["state"], job["reply"]["customerId"]) == ("done", "slow")
+    assert server.shop.metadata["message-id"] == receipt["job"]
 
 
 async def test_a_target_that_became_another_one(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pika
 import pytest
 from support.amqp_gateway import endpoint, name, publishing, target, until
 from support.amqp_peer import channel, declare, ready, take
+from support.amqp_service import server
 
 from gateway.message import Context, Message
 from gateway.net.network import Network
@@ -158,39 +157,6 @@ async def test_a_refused_login_and_a_missing_virtual_host(rabbitmq: str) -> None
                 await publish.call(Message(b"x"), Context())
             assert refused.value.code is Code.UNAVAILABLE
             assert "wrong" not in side.unready
-
-
-Respond = Callable[[pika.BasicProperties, bytes], list[tuple[dict[str, Any], bytes]]]
-
-
-@contextmanager
-def server(url: str, queue: str, respond: Respond) -> Iterator[None]:
-    """An RPC server of pika's tutorial: answers each request with properties and bodies."""
-    started, stopping = threading.Event(), threading.Event()
-
-    def run() -> None:
-        with channel(url) as open_:
-            open_.queue_declare(queue, durable=True)
-
-            def answer(channel_: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-                for more, reply in respond(properties, body):
-                    sent = pika.BasicProperties(**{"correlation_id": properties.correlation_id, **more})
-                    channel_.basic_publish("", properties.reply_to, reply, sent)
-                channel_.basic_ack(method.delivery_tag)
-
-            open_.basic_consume(queue, answer)
-            started.set()
-            while not stopping.is_set():
-                open_.connection.process_data_events(0.02)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 async def test_request_and_reply(rabbitmq: str) -> None:
