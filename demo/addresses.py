@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 HOST = "127.0.0.1"
-_DEFAULTS: Final[Mapping[str, int]] = {
+USUAL_PORTS: Final[Mapping[str, int]] = {
     "web": 8080,
     "grpc": 50052,
     "thrift": 9190,
@@ -105,9 +105,9 @@ def choose(*, free: bool) -> tuple[Addresses, list[str]]:
     ports: dict[str, int] = {}
     try:
         for part in fields(Addresses):
-            if part.name not in _DEFAULTS:
+            if part.name not in USUAL_PORTS:
                 continue
-            usual = _DEFAULTS[part.name]
+            usual = USUAL_PORTS[part.name]
             kind = socket.SOCK_DGRAM if part.name in _DATAGRAMS else socket.SOCK_STREAM
             listener = _listener(kind, 0 if free else usual) or _listener(kind, 0)
             if listener is None:

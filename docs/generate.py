@@ -177,7 +177,8 @@ def reference() -> str:
     told: dict[str, str] = {}
     for protocol in registry.protocols():
         adapter = registry.adapter(protocol)
-        lines += [f"## {protocol}", "", f"{adapter.summary.rstrip('.')}.", "", *_example(adapter), ""]
+        page = f"What it does, an example to run, its errors and limits: [{protocol}](protocols/{protocol}.md)."
+        lines += [f"## {protocol}", "", f"{adapter.summary.rstrip('.')}. {page}", "", *_example(adapter), ""]
         lines += ["### Endpoint", "", *_options(adapter.endpoint), ""]
         lines += _nested(adapter.endpoint, told, protocol)
         for title, side in (("from", adapter.inbound), ("to", adapter.outbound)):

@@ -14,21 +14,23 @@ from gateway.net.network import Network
 from gateway.observe import Metrics
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = [
-    pytest.param(block, id=f"{page.stem}-{number}")
+    pytest.param(block, page.parent.name == "protocols", id=f"{page.parent.name}-{page.stem}-{number}")
     for page in PAGES
     for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S))
 ]
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-async def test_example_compiles(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("example", "strict"), EXAMPLES)
+async def test_example_compiles(example: str, strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """strict: every loss must be named."""
     monkeypatch.chdir(ROOT)
     document = parse(example.encode(), "example.yaml", {})
     if "routes" in document.data:
         plan = await compile_plan(configuration.read(document), Network(Path()), Metrics(), None)
         assert plan.explanations
+        assert not strict or not plan.losses
         return
     endpoints = document.data["endpoints"]
     for key in ("from", "to"):
@@ -46,8 +48,19 @@ def test_there_are_examples() -> None:
 
 
 def test_readme_lists_every_protocol() -> None:
-    listed = re.findall(r"^\| \[([a-z]+)\]\(docs/reference\.md#\1\)", (ROOT / "README.md").read_text(), re.M)
+    listed = re.findall(r"^\| \[([a-z]+)\]\(docs/protocols/\1\.md\)", (ROOT / "README.md").read_text(), re.M)
     assert sorted(listed) == sorted(registry.protocols())
+
+
+def test_every_protocol_has_its_page() -> None:
+    """All pages in the same order; what is in their examples is run by tests/peers/test_docs_examples.py."""
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs" / "protocols").glob("*.md")}
+    assert sorted(pages) == sorted(registry.protocols())
+    for protocol, text in pages.items():
+        titles = [title for title in re.findall(r"^## (.*)$", text, re.M) if title != "Webhooks"]
+        assert titles == ["Example", "Errors", "Limits and defaults", "Known gaps"], protocol
+        assert f"(../reference.md#{protocol})" in text
+        assert f"protocol: {protocol}," in text
 
 
 def test_make_targets_exist() -> None:
