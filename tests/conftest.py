@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest_plugins = ["support.kafka_brokers", "support.rabbitmq_broker"]
+pytest_plugins = ["support.certificates", "support.kafka_brokers", "support.rabbitmq_broker"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

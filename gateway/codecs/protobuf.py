@@ -115,6 +115,8 @@ def _first(offences: Iterator[tuple[str, str]], error: Exception) -> Failure:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        raise error  # the message is nested too deep, which is said of it as a whole
     if isinstance(error, UnicodeError):
         return "the text is not valid Unicode"
     return str(error)

@@ -4,6 +4,7 @@ https://protobuf.dev/reference/protobuf/google.protobuf/. Readers take the messa
 message to fill, which they always mark as present. All raise ValueError or TypeError with a sentence for the caller.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -98,7 +99,8 @@ def read_value(message: Any) -> Any:
         number = message.number_value
         if number - number != 0:
             raise ValueError(f"google.protobuf.Value holds no {number}")  # struct.proto forbids it, and JSON has none
-        return int(number) if number.is_integer() and -_EXACT <= number <= _EXACT else number
+        integral = number.is_integer() and -_EXACT <= number <= _EXACT
+        return int(number) if integral and (number or math.copysign(1, number) > 0) else number
     if kind == "struct_value":
         return read_struct(message.struct_value)
     if kind == "list_value":

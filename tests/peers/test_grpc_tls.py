@@ -1,8 +1,6 @@
 """TLS and mutual TLS both ways, against grpcio's own client and server, with certificates made by openssl."""
 
 import asyncio
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,6 @@ from support.grpc_ports import ORDERS, FunctionService, calling, service_of, ser
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not on PATH")
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
-    for name in ("server", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / "ext").write_text(f"subjectAltName=DNS:{name}.example,IP:127.0.0.1")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    return folder
 
 
 def read(pki: Path, name: str) -> bytes:

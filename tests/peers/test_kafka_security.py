@@ -1,7 +1,6 @@
 """A strict Apache Kafka: TLS, logins, access lists and no topics but those that are there."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,22 +26,10 @@ from gateway.status import Code, Failure
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key: the broker's keystore, and the authority to trust."""
-    folder = tmp_path_factory.mktemp("kafka-tls")
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out")
-    try:
-        subprocess.run((*command, *names, str(folder / "ca.pem")), check=True, capture_output=True, timeout=30)
-    except FileNotFoundError:
-        pytest.skip("openssl is not on the PATH, which makes the broker's certificate")
-    (folder / "broker.pem").write_text((folder / "key.pem").read_text() + (folder / "ca.pem").read_text())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def strict(authority: Path) -> Iterator[ApacheKafka]:
-    with apache_kafka({"auto.create.topics.enable": "false"}, keystore=authority / "broker.pem") as broker:
+def strict(pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    keystore = tmp_path_factory.mktemp("kafka") / "broker.pem"
+    keystore.write_text((pki / "server.key").read_text() + (pki / "server.pem").read_text())
+    with apache_kafka({"auto.create.topics.enable": "false"}, keystore=keystore) as broker:
         yield broker
 
 
@@ -80,10 +67,10 @@ async def test_a_topic_that_is_not_there(strict: ApacheKafka, topic: str, monkey
         await publish.call(Message(b"x"), Context())
 
 
-async def test_tls(strict: ApacheKafka, authority: Path, topic: str) -> None:
+async def test_tls(strict: ApacheKafka, pki: Path, topic: str) -> None:
     create_topic(strict.bootstrap, topic)
     handler = Handler()
-    config = endpoint(strict.tls, tls={"ca": str(authority / "ca.pem")})
+    config = endpoint(strict.tls, tls={"ca": str(pki / "ca.pem")})
     async with publishing(config) as side, consuming(config, source(topic), handler):
         await publisher(side, topic).call(Message(b"sealed"), Context())
         await handler.wait(1)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.certificates import own
 from support.gateway_process import free_port
 from support.socket_gateway import Route, calling, line, serving, until
 
@@ -25,7 +26,6 @@ from gateway.status import Code, Failure
 
 socat_needed = pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not on PATH")
 logger_needed = pytest.mark.skipif(shutil.which("logger") is None, reason="util-linux's logger is not on PATH")
-openssl_needed = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not on PATH")
 
 
 async def run(*command: str, data: bytes = b"") -> bytes:
@@ -229,31 +229,9 @@ async def test_socketserver_answers() -> None:
 # -- TLS
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
-    for name in ("server", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / "ext").write_text(f"subjectAltName=DNS:{name}.example,IP:127.0.0.1")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    return folder
-
-
-def pair(pki: Path, name: str) -> dict[str, str]:
-    return {"certificate": str(pki / f"{name}.pem"), "key": str(pki / f"{name}.key")}
-
-
-@openssl_needed
 async def test_tls_in(pki: Path) -> None:
     trusting = ssl.create_default_context(cafile=str(pki / "ca.pem"))
-    async with serving(Route(upper), format="text", tls=pair(pki, "server")) as side:
+    async with serving(Route(upper), format="text", tls=own(pki, "server")) as side:
         async with line(side.port, ssl=trusting, server_hostname="server.example") as caller:
             await caller.say(b"secret\n")
             assert await caller.line() == b"SECRET\n"
@@ -262,7 +240,7 @@ async def test_tls_in(pki: Path) -> None:
             await stranger.say(b"plain\n")
             with suppress(ConnectionError):
                 assert await stranger.rest() == b""
-    async with serving(Route(upper), format="text", tls={**pair(pki, "server"), "ca": str(pki / "ca.pem")}) as side:
+    async with serving(Route(upper), format="text", tls={**own(pki, "server"), "ca": str(pki / "ca.pem")}) as side:
         with suppress(ConnectionError, ssl.SSLError):
             async with line(side.port, ssl=trusting, server_hostname="server.example") as caller:
                 await caller.say(b"secret\n")
@@ -273,7 +251,6 @@ async def test_tls_in(pki: Path) -> None:
             assert await caller.line() == b"SECRET\n"
 
 
-@openssl_needed
 @socat_needed
 async def test_tls_out(pki: Path) -> None:
     port = free_port()
@@ -281,7 +258,7 @@ async def test_tls_out(pki: Path) -> None:
         f"OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,verify=1,"
         f"cert={pki}/server.pem,key={pki}/server.key,cafile={pki}/ca.pem"
     )
-    trusted = {**pair(pki, "client"), "ca": str(pki / "ca.pem")}
+    trusted = {**own(pki, "client"), "ca": str(pki / "ca.pem")}
     async with running("socat", server, "EXEC:cat"):
         for tls in (trusted, {**trusted, "server_name": "server.example"}):
             async with calling(target=f"127.0.0.1:{port}", tls=tls) as (_, service):

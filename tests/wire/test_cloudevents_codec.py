@@ -143,7 +143,8 @@ def test_refused(change: dict[str, Any], path: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"id": ', b"\xff", b"[" * 5000, b'{"a":' * 5000 + b"1" + b"}" * 5000])
 def test_malformed(body: bytes) -> None:
-    with pytest.raises(Failure, match="malformed"):
+    """How deep is too deep depends on Python."""
+    with pytest.raises(Failure, match=r"malformed|not None at \$\.specversion"):
         read(body)
     with pytest.raises(Failure, match=r"malformed|specversion|CloudEvents"):
         read_batch(b"[" + body + b"]" if body else b"{}", 10)

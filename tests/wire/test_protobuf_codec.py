@@ -368,6 +368,13 @@ def test_formats_of_one_contract_are_equal() -> None:
     assert len({ProtobufFormat(SCHEMA), ProtobufFormat(SCHEMA)}) == 1
 
 
+def test_the_numbers_of_a_value() -> None:
+    message = Everything()
+    for number in (4.0, 1.5, 0.0, -0.0, 2.0**53):
+        message.values.add().number_value = number
+    assert list(map(repr, decode(message.SerializeToString()).values)) == ["4", "1.5", "0", "-0.0", str(2**53)]
+
+
 def test_a_value_that_is_no_json_number_is_refused() -> None:
     message = Everything()
     message.values.add().number_value = 1

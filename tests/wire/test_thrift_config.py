@@ -1,12 +1,11 @@
 """What routes.yaml may say of Thrift, what is refused, and TLS."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.certificates import own
 from support.plain import plain
 from support.thrift_service import EVERYTHING, ORDERS, ROOT, Caller, served
 
@@ -122,42 +121,18 @@ async def test_sides() -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.pem, server.pem and .key, client.pem and .key, other.pem."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not on the PATH, which makes the certificates")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("ca", "other"):
-        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:orders.test")
-    for name in ("server", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    return folder
-
-
-async def test_tls(certificates: Path) -> None:
-    def own(name: str) -> dict[str, str]:
-        return {"certificate": str(certificates / f"{name}.pem"), "key": str(certificates / f"{name}.key")}
-
-    ca = {"ca": str(certificates / "ca.pem")}
+async def test_tls(pki: Path) -> None:
+    ca = {"ca": str(pki / "ca.pem")}
     functions = {"add": lambda value: plain(service.types["add"].reply, {"success": value.left + value.right})}
     for transport in ("framed", "buffered"):
         options: dict[str, Any] = {"thrift": EVERYTHING, "transport": transport}
-        async with served(functions, **options, tls={**own("server"), **ca}) as service:
+        async with served(functions, **options, tls={**own(pki, "server"), **ca}) as service:
             target = f"127.0.0.1:{service.port}"
             for tls, told in (
-                ({**ca, **own("client"), "server_name": "orders.test"}, ""),
-                ({**ca, **own("client")}, "the upstream's certificate is not trusted"),  # its name is another
-                ({"ca": str(certificates / "other.pem"), **own("client"), "server_name": "orders.test"}, "not trusted"),
-                ({**ca, "server_name": "orders.test"}, "the upstream"),  # which wants a certificate
+                ({**ca, **own(pki, "client"), "server_name": "server.example"}, ""),
+                ({**ca, **own(pki, "client"), "server_name": "x.example"}, "the upstream's certificate is not trusted"),
+                ({"ca": str(pki / "other.pem"), **own(pki, "client"), "server_name": "server.example"}, "not trusted"),
+                ({**ca, "server_name": "server.example"}, "the upstream"),  # which wants a certificate
                 (None, "the upstream"),
             ):
                 async with Caller(target=target, **options, tls=tls) as caller:
@@ -168,6 +143,6 @@ async def test_tls(certificates: Path) -> None:
                     with pytest.raises(Failure, match=told) as refused:
                         await caller.call("add", request)
                     assert refused.value.code is Code.UNAVAILABLE
-    for broken in ({"certificate": "no.pem", "key": "no.key"}, {**own("server"), "ca": str(certificates / "ca.key")}):
+    for broken in ({"certificate": "no.pem", "key": "no.key"}, {**own(pki, "server"), "ca": str(pki / "ca.key")}):
         with pytest.raises(ContractError, match="can't read"):
             await inbound(tls=broken)

@@ -9,7 +9,6 @@ import test_thrift_inbound as inbound
 import test_thrift_outbound as outbound
 
 uvloop = pytest.importorskip("uvloop")
-certificates = config.certificates
 
 
 @pytest.mark.parametrize(
@@ -39,5 +38,5 @@ def test_on_uvloop(dialogue: Callable[[], Awaitable[None]]) -> None:
     uvloop.run(dialogue())
 
 
-def test_tls_on_uvloop(certificates: Path) -> None:
-    uvloop.run(config.test_tls(certificates))
+def test_tls_on_uvloop(pki: Path) -> None:
+    uvloop.run(config.test_tls(pki))
