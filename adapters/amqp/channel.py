@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from aiormq.abc import AbstractChannel
 
-from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded, log
+from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
 from adapters.amqp.status import failure, unreachable
-from gateway.net.keeper import Keeper, Trouble, cancelled
+from gateway.net.keeper import Keeper, Trouble, bounded, cancelled
 
 Prepare = Callable[[AbstractChannel], Awaitable[None]]
 """Declares and consumes on a new channel. Raises one of BROKEN."""
@@ -49,9 +49,8 @@ class Channel:
 
     async def get(self) -> AbstractChannel:
         """The open channel. Raises Failure where there is none; one that was just lost is waited for a little."""
-        if self._keeper.client is None:
-            await self._connection.check()
-        return await self._keeper.get()
+        await self._connection.check()
+        return self._keeper.client or await self._keeper.get()
 
     async def _serve(self) -> None:
         channel = await self._connection.channel(confirms=self._confirms)

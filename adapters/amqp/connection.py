@@ -3,16 +3,15 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
 
 from aiormq import Connection as Client
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 
 from adapters.amqp.config import Endpoint
-from adapters.amqp.status import failure, unreachable
-from gateway.net.keeper import Keeper, Trouble
+from adapters.amqp.status import busy, failure, unreachable
+from gateway.net.keeper import Keeper, Trouble, bounded
 from gateway.net.network import Network
 from gateway.net.tls import ClientTls, client_context
 
@@ -36,7 +35,6 @@ class Connection:
     """
 
     def __init__(self, endpoint: Endpoint, network: Network, purpose: str) -> None:
-        self.blocked = False
         self._endpoint = endpoint
         self._network = network
         self._purpose = purpose
@@ -45,8 +43,6 @@ class Connection:
 
     @property
     def unready(self) -> str:
-        if not self._keeper.unready and self.blocked:
-            return f"{self._endpoint.place} takes no messages now: it is short of memory or disk"
         return self._keeper.unready
 
     async def load(self) -> None:
@@ -63,8 +59,9 @@ class Connection:
         await self._keeper.stop()
 
     async def check(self) -> None:
-        """As Keeper.get."""
-        await self._keeper.get()
+        """Raises Failure while the broker is away or takes no messages; as Keeper.get."""
+        if self._keeper.client is None:
+            await self._keeper.get()
 
     async def channel(self, *, confirms: bool) -> AbstractChannel:
         """A new channel, as soon as there is a connection. Raises one of BROKEN."""
@@ -80,16 +77,18 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()
-            self._keeper.up(client)
             closing = client.closing
             while not closing.done():
+                if await _unblocked(client):
+                    self._keeper.up(client)
+                else:
+                    short = f"{endpoint.place} takes no messages now: it is short of memory or disk"
+                    self._keeper.down(short, busy())
                 await asyncio.wait((closing,), timeout=WATCH_SECONDS)
-                self.blocked = not await _unblocked(client)
             await closing
             raise ConnectionError("the broker closed the connection")
         finally:
             self._keeper.renew(client)
-            self.blocked = False
             await bounded(client.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:
@@ -104,15 +103,6 @@ async def _unblocked(client: Client) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-async def bounded(closing: Awaitable[Any], seconds: float) -> None:
-    """Await what closes something, for so long at most, whatever it raises."""
-    task = asyncio.ensure_future(closing)
-    done, _ = await asyncio.wait((task,), timeout=seconds)
-    if not done:
-        task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _text(error: BaseException) -> str:

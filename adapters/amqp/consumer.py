@@ -13,11 +13,12 @@ from pamqp import commands
 from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Source
-from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, bounded, log
+from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
 from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, headers_of
 from adapters.amqp.publisher import Publisher
 from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
+from gateway.net.keeper import bounded
 from gateway.net.redelivery import Redelivery
 from gateway.net.reply import Reply
 from gateway.net.settlement import Counts, Settlement

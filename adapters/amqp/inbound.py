@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from adapters.amqp.config import Endpoint, Source, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import Consumer
 from adapters.amqp.delivery import METADATA, UNCERTAIN
-from gateway.net.consumers import Consumers
 from gateway.net.network import Network
 from gateway.net.settlement import counts_of
+from gateway.net.workers import Consumers
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 
@@ -53,10 +52,7 @@ class AmqpInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays goes on consuming."""
-        keys = {identity(binding.address): binding for binding in bindings}
-        consumers = self._consumers.replace({key: partial(self._consumer, binding) for key, binding in keys.items()})
-        for key, binding in keys.items():
-            consumers[key].binding = binding
+        self._consumers.bind({identity(binding.address): binding for binding in bindings}, self._consumer)
 
     async def start(self) -> None:
         self._consuming.start()

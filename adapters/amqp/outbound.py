@@ -22,6 +22,7 @@ from gateway.net.counters import Counter
 from gateway.net.network import Network
 from gateway.net.pending_replies import PendingReplies
 from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
+from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import STRING, Scalar
@@ -44,8 +45,7 @@ class AmqpOutbound:
         self._endpoint = endpoint
         self._unmatched = network.counters.counter(name, "unmatched_replies")
         self._connection = Connection(endpoint, network, f"publishers of {name}")
-        self._services: dict[str, Publish] = {}
-        self._started = False
+        self._services: Workers[str, Publish] = Workers()
 
     async def load(self) -> None:
         await self._connection.load()
@@ -66,34 +66,24 @@ class AmqpOutbound:
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
-        key = identity(address)
-        service = self._services.get(key)
-        if service is None:
-            asks = pattern is Pattern.REQUEST_REPLY
-            service = self._services[key] = (
-                Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
-                if asks
-                else Publish(address, self._connection, self._endpoint)
-            )
-            if self._started:
-                service.start()
-        return service
+        def make() -> Publish:
+            if pattern is Pattern.REQUEST_REPLY:
+                return Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
+            return Publish(address, self._connection, self._endpoint)
+
+        return self._services.obtain(identity(address), make)
 
     async def start(self) -> None:
-        self._started = True
         self._connection.start()
-        for service in self._services.values():
-            service.start()
+        self._services.start()
 
     async def stop(self) -> None:
-        self._started = False
-        await asyncio.gather(*(service.stop() for service in self._services.values()))
+        await self._services.stop()
         await self._connection.stop()
 
     @property
     def unready(self) -> str:
-        whys = [service.unready for service in self._services.values()]
-        return "; ".join(dict.fromkeys(why for why in whys if why))
+        return self._services.unready
 
 
 def _sources(address: Target) -> dict[str, str]:

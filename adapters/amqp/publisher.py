@@ -9,7 +9,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from adapters.amqp.channel import Channel, Prepare
 from adapters.amqp.connection import BROKEN, Connection
-from adapters.amqp.status import busy, failure, reply_code, unreachable
+from adapters.amqp.status import failure, reply_code, unreachable
 from adapters.amqp.wire import ContentProperties
 from gateway.net.keeper import cancelled
 from gateway.status import invalid
@@ -34,7 +34,6 @@ class Publisher:
         prepare: Prepare,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._connection = connection
         self._limit = limit
         self._channel = Channel(connection, prepare, what, confirms=True, lost=lost)
         self._open = self._begun = 0
@@ -85,8 +84,6 @@ class Publisher:
         self, exchange: str, routing_key: str, message_id: str, raw: bytes, body: bytes, mandatory: bool
     ) -> None:
         channel = await self._channel.get()
-        if self._connection.blocked:
-            raise busy()
         _check_frame(channel, len(raw))
         properties = ContentProperties(message_id=message_id)
         properties.raw = raw

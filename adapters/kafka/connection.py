@@ -119,14 +119,6 @@ async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
         raise
 
 
-async def close(client: AIOKafkaConsumer) -> None:
-    """Wait CLOSE_SECONDS at most; it goes on after that, lest its connections stay open."""
-    closing = asyncio.create_task(client.stop(), name="kafka consumer closes")
-    done, _ = await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
-    if done and closing.exception() is not None:
-        log.debug("kafka: a consumer did not close cleanly: %s", closing.exception())
-
-
 async def reachable(client: AIOKafkaClient) -> bool:
     """Whether any broker answers a started client now."""
     try:

@@ -1,28 +1,33 @@
 """Consumer: one route's membership of a consumer group."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import SILENCE_SECONDS, SILENT, Connection, close, log, start
-from adapters.kafka.partition import Partition
+from adapters.kafka.connection import CLOSE_SECONDS, SILENCE_SECONDS, SILENT, Connection, log, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
 from gateway.message import Context, Message
+from gateway.net.keeper import bounded
 from gateway.net.redelivery import Redelivery
 from gateway.net.reply import Reply
 from gateway.net.settlement import Counts, Settlement
+from gateway.net.window import Window
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid
 
 COMMIT_SECONDS: Final = 1.0
 COMMIT_PATIENCE_SECONDS: Final = 5.0
+FETCH_MILLISECONDS: Final = 10_000
 NEVER_MILLISECONDS: Final = 2**31 - 1
+_UNKEYED: Final = object()
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -50,7 +55,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settlement = Settlement(f"kafka group {group}", counts, self._limit, log)
         self._keeper = connection.keeper(f"group {group}", AIOKafkaConsumer, self._serve)
         self._client: AIOKafkaConsumer | None = None
-        self._partitions: dict[TopicPartition, Partition] = {}
+        self._windows: dict[TopicPartition, Window[ConsumerRecord]] = {}
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._error: Exception | None = None
@@ -69,7 +74,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def drain(self) -> None:
         """Begin nothing new; return when what runs is done and committed."""
         self._draining = True
-        await asyncio.gather(*(partition.release() for partition in self._partitions.values()))
+        await asyncio.gather(*(window.release() for window in self._windows.values()))
         await self._commit()
 
     async def stop(self) -> None:
@@ -87,19 +92,24 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.source.start == "latest":
             await self._pin(client, assigned)
         for where in assigned:
-            partition = self._partitions[where] = Partition(
-                where, self.source, self._settle, self._wake.set, self._break
+            window = self._windows[where] = Window(
+                self.source.max_in_flight,
+                self.source,
+                position=attrgetter("offset"),
+                lane=_lane,
+                settle=self._settle,
+                moved=self._moved,
             )
-            partition.start(client)
+            window.start(partial(_fetch, client, where), self._break)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group waits for this, for its session timeout at most."""
-        leaving = [self._partitions[where] for where in revoked if where in self._partitions]
+        leaving = [where for where in revoked if where in self._windows]
         grace = self.source.session_timeout / 2
-        await asyncio.gather(*(partition.release(grace) for partition in leaving))
+        await asyncio.gather(*(self._windows[where].release(grace) for where in leaving))
         await self._commit()
-        for partition in leaving:
-            del self._partitions[partition.where]
+        for where in leaving:
+            del self._windows[where]
 
     async def _pin(self, client: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
         # "latest" is found anew at each start until something is committed: what arrived while the gateway was away
@@ -129,11 +139,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._watch(client)
         finally:
             # Let go of all partitions, within bounds.
-            await asyncio.gather(*(partition.release(0.0) for partition in self._partitions.values()))
+            await asyncio.gather(*(window.release(0.0) for window in self._windows.values()))
             await self._commit()
-            self._partitions.clear()
+            self._windows.clear()
             self._client = None
-            await close(client)
+            await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Commit now and then. Raises what broke the consumer."""
@@ -151,7 +161,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._error is not None:
                 raise self._error
             await self._commit()
-            hungry = [where for where, partition in self._partitions.items() if partition.hungry]
+            hungry = [where for where, window in self._windows.items() if window.room > 0]
             newest = max((client.last_poll_timestamp(where) or 0 for where in hungry), default=polled)
             if newest != polled or not hungry:
                 polled, heard = newest, loop.time()
@@ -163,14 +173,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit(self) -> None:
         async with self._committing:
             client = self._client
-            due = {
-                where: ready
-                for where, partition in self._partitions.items()
-                if (ready := partition.committable) is not None
-            }
+            windows = dict(self._windows)
+            due = {where: ready for where, window in windows.items() if (ready := window.due) is not None}
             if client is None or not due:
                 return
-            partitions = dict(self._partitions)
             try:
                 async with asyncio.timeout(COMMIT_PATIENCE_SECONDS):
                     await client.commit({where: offset for where, (offset, _) in due.items()})
@@ -181,11 +187,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._break(error)
             else:
                 for where, (_, settled) in due.items():
-                    partitions[where].committed(settled)
+                    windows[where].kept(settled)
 
     def _break(self, error: Exception) -> None:
         self._error = error
         self._wake.set()
+
+    def _moved(self, settled: int) -> None:
+        if 2 * settled >= self.source.max_in_flight:
+            self._wake.set()
 
     # -- records
 
@@ -243,3 +253,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 # An operator mends it, but whoever asked may name any topic.
                 raise Failure(Code.PERMISSION_DENIED, failure.message) from failure
             raise
+
+
+async def _fetch(client: AIOKafkaConsumer, where: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
+    fetched = await client.getmany(where, timeout_ms=FETCH_MILLISECONDS, max_records=most)
+    records: Sequence[ConsumerRecord] = fetched.get(where, ())
+    return records
+
+
+def _lane(record: ConsumerRecord) -> Hashable:
+    """Records without a key keep the order of the partition."""
+    key: bytes | None = record.key
+    return _UNKEYED if key is None else key

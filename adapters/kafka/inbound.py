@@ -1,16 +1,15 @@
 """Inbound: consumes topics."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
-from gateway.net.consumers import Consumers
 from gateway.net.network import Network
 from gateway.net.settlement import counts_of
+from gateway.net.workers import Consumers
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
@@ -56,9 +55,7 @@ class KafkaInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays keeps its place in the group."""
-        consumers = self._consumers.replace({binding.address: partial(self._consumer, binding) for binding in bindings})
-        for binding in bindings:
-            consumers[binding.address].binding = binding
+        self._consumers.bind({binding.address: binding for binding in bindings}, self._consumer)
 
     async def start(self) -> None:
         self._producer.start()

@@ -1,6 +1,5 @@
 """Outbound: publishes to topics, and asks over them."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
@@ -21,6 +20,7 @@ from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
+from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
@@ -48,8 +48,7 @@ class KafkaOutbound:
         self._late = network.counters.counter(name, "late_replies")
         self._connection = Connection(endpoint, network)
         self._producer = Producer(self._connection, endpoint, endpoint.max_message_bytes)
-        self._replies: dict[tuple[str, int | None], Replies] = {}
-        self._started = False
+        self._replies: Workers[tuple[str, int | None], Replies] = Workers()
 
     async def load(self) -> None:
         await self._connection.load()
@@ -72,28 +71,20 @@ class KafkaOutbound:
         if pattern is not Pattern.REQUEST_REPLY:
             return Publish(address, self._producer)
         key = (address.reply_topic, address.reply_partition)
-        replies = self._replies.get(key)
-        if replies is None:
-            replies = self._replies[key] = Replies(self._connection, self._producer, *key, self._late)
-            if self._started:
-                replies.start()
+        replies = self._replies.obtain(key, lambda: Replies(self._connection, self._producer, *key, self._late))
         return Request(address, self._producer, replies, contract.headers, self._endpoint.max_message_bytes)
 
     async def start(self) -> None:
-        self._started = True
         self._producer.start()
-        for replies in self._replies.values():
-            replies.start()
+        self._replies.start()
 
     async def stop(self) -> None:
-        self._started = False
-        await asyncio.gather(*(replies.stop() for replies in self._replies.values()))
+        await self._replies.stop()
         await self._producer.stop()
 
     @property
     def unready(self) -> str:
-        whys = (self._producer.unready, *(replies.unready for replies in self._replies.values()))
-        return "; ".join(dict.fromkeys(why for why in whys if why))
+        return self._producer.unready or self._replies.unready
 
 
 class Publish:

@@ -5,11 +5,12 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import SILENCE_SECONDS, SILENT, Connection, close, start
+from adapters.kafka.connection import CLOSE_SECONDS, SILENCE_SECONDS, SILENT, Connection, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
 from gateway.net.counters import Counter
+from gateway.net.keeper import bounded
 from gateway.net.pending_replies import PendingReplies, Question
 from gateway.net.reply import CORRELATION_ID
 from gateway.status import Code, Failure
@@ -39,8 +40,7 @@ class Replies:
 
     @property
     def unready(self) -> str:
-        why = self._producer.unready or self._keeper.unready
-        return f"reply topic {self._topic}: {why}" if why else ""
+        return self._keeper.unready and f"reply topic {self._topic}: {self._keeper.unready}"
 
     def start(self) -> None:
         """Read in the background."""
@@ -68,7 +68,7 @@ class Replies:
             await self._assign(client, partitions)
             await self._read(client)
         finally:
-            await close(client)
+            await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
     async def _assign(self, client: AIOKafkaConsumer, partitions: set[int]) -> None:
         """Read these partitions: from now at first, later from where reading was, new ones from their beginning."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -141,3 +141,17 @@ def cancelled() -> bool:
     """Whether the running task itself was cancelled, and not what it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = False) -> None:
+    """Await what closes something, for so long at most, whatever it raises.
+
+    lingers: after that it is not cancelled, because what it closes would stay open.
+    """
+    task = asyncio.ensure_future(closing)
+    done, _ = await asyncio.wait((task,), timeout=seconds)
+    if not done and lingers:
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        return
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

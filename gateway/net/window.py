@@ -1,7 +1,7 @@
 """Window: what of a log is being handled, between the position that is kept and the newest one taken."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from gateway.net.lanes import Lanes, LowWaterMark
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class Window(Generic[T]):
-    """Made on the event loop. Records of one key are handled in order, keys at once.
+    """Fetches records and handles them, those of one lane in order, lanes at once.
 
     At most `limit` records lie between the position that is kept and the newest one taken, so that a crash repeats no
     more than those.
 
-    position: where a record stands in its log.
+    position, lane: where a record stands in its log, and what it keeps the order of.
     settle: handles a record; whether it is settled.
-    moved: called when records were settled.
+    moved: called with `settled` whenever it has risen.
     settled: how many records the mark has passed since the position that is kept.
     """
 
@@ -26,20 +26,24 @@ class Window(Generic[T]):
         self,
         limit: int,
         retries: Retries,
+        *,
         position: Callable[[T], int],
+        lane: Callable[[T], Hashable],
         settle: Callable[[T, Redelivery], Awaitable[bool]],
-        moved: Callable[[], None],
+        moved: Callable[[int], None],
     ) -> None:
         self.settled = 0
         self._limit = limit
         self._position = position
+        self._lane = lane
         self._settle = settle
         self._moved = moved
-        self._ending = asyncio.get_running_loop().create_future()
-        self._redelivery = Redelivery(retries.max_deliveries, retries.backoff, retries.max_backoff, self._ending)
         self._mark = LowWaterMark()
         self._lanes: Lanes[T] = Lanes(limit, self._serve)
         self._room = asyncio.Event()
+        self._ending = asyncio.get_running_loop().create_future()
+        self._redelivery = Redelivery(retries.max_deliveries, retries.backoff, retries.max_backoff, self._ending)
+        self._fetching: asyncio.Task[None] | None = None
 
     @property
     def mark(self) -> int | None:
@@ -55,30 +59,31 @@ class Window(Generic[T]):
         """How many more records may be taken."""
         return self._limit - len(self._mark) - self.settled
 
-    async def wait(self) -> int:
-        """Room, as soon as there is some."""
-        while self.room <= 0:
-            self._room.clear()
-            await self._room.wait()
-        return self.room
-
-    async def take(self, key: Hashable, record: T) -> None:
-        """Handle a record after those of its key."""
-        self._mark.add(self._position(record))
-        await self._lanes.submit(key, record)
+    @property
+    def due(self) -> tuple[int, int] | None:
+        """(the mark, `settled`) where keeping it frees room."""
+        mark = self._mark.mark
+        return (mark, self.settled) if self.settled and mark is not None else None
 
     def kept(self, settled: int) -> None:
         """A position was kept, behind which are so many of the `settled`."""
         self.settled -= settled
         self._room.set()
 
+    def start(self, fetch: Callable[[int], Awaitable[Iterable[T]]], broken: Callable[[Exception], None]) -> None:
+        """Fetch in the background. fetch: (at most so many) -> records. broken: called with what it raised."""
+        self._fetching = asyncio.create_task(self._fill(fetch, broken), name="window")
+
     async def release(self, grace: float | None = None) -> None:
-        """Begin nothing more, and return when what runs has ended.
+        """Fetch no more, begin nothing more, and return when what runs has ended.
 
         grace: seconds after which it is cancelled; without, the caller bounds the time.
         """
         if not self._ending.done():
             self._ending.set_result(None)
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
         self._lanes.close()
         if grace is not None:
             ended = asyncio.create_task(self._lanes.join())
@@ -87,7 +92,21 @@ class Window(Generic[T]):
             await self._lanes.cancel()
         await self._lanes.join()
 
+    async def _fill(self, fetch: Callable[[int], Awaitable[Iterable[T]]], broken: Callable[[Exception], None]) -> None:
+        try:
+            while True:
+                while self.room <= 0:
+                    self._room.clear()
+                    await self._room.wait()
+                for record in await fetch(self.room):
+                    self._mark.add(self._position(record))
+                    await self._lanes.submit(self._lane(record), record)
+        except Exception as error:
+            broken(error)
+
     async def _serve(self, record: T) -> None:
         if await self._settle(record, self._redelivery):
-            self.settled += self._mark.settle(self._position(record))
-            self._moved()
+            passed = self._mark.settle(self._position(record))
+            if passed:
+                self.settled += passed
+                self._moved(self.settled)

@@ -3,13 +3,48 @@
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from gateway.net.redelivery import Redelivery, Retries
 from gateway.net.window import Window
+from gateway.status import Code, Failure
 
 Record = tuple[int, str]
+Settle = Callable[[Record, Redelivery], Awaitable[bool]]
+
+
+def window_of(limit: int, settle: Settle, moved: Callable[[int], None] = lambda settled: None) -> Window[Record]:
+    retries = Retries(max_deliveries=1000, backoff="1m", max_backoff="1m")  # type: ignore[arg-type]
+    return Window(limit, retries, position=lambda r: r[0], lane=lambda r: r[1], settle=settle, moved=moved)
+
+
+class Log:
+    """Gives records in batches, then nothing more."""
+
+    def __init__(self, records: Sequence[Record], batch: int = 100) -> None:
+        self.taken = 0
+        self.errors: list[Exception] = []
+        self._records = records
+        self._batch = batch
+
+    async def fetch(self, most: int) -> Sequence[Record]:
+        assert most > 0
+        if self.taken == len(self._records):
+            await asyncio.Event().wait()
+        found = self._records[self.taken : self.taken + min(most, self._batch)]
+        self.taken += len(found)
+        return found
+
+    def broken(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -18,40 +53,32 @@ async def test_random_settling_never_passes_what_is_open_and_never_exceeds_the_l
     chance = random.Random(seed)
     begun: dict[str, list[int]] = defaultdict(list)
     settled: set[int] = set()
-    moves = 0
+    kept, moves = 0, []
 
     async def settle(record: Record, redelivery: Redelivery) -> bool:
-        position, key = record
-        begun[key].append(position)
+        position, lane = record
+        begun[lane].append(position)
+        assert position - kept < limit
         for _ in range(chance.randrange(4)):
             await asyncio.sleep(0)
         settled.add(position)
         return True
 
-    def moved() -> None:
-        nonlocal moves
-        moves += 1
-
-    kept = 0
-    window: Window[Record] = Window(limit, Retries(), lambda record: record[0], settle, moved)
-    assert window.mark is None
-    async with asyncio.timeout(20):
-        for position in range(total):
-            if window.room <= 0 or (window.settled and chance.random() < 0.3):
-                while not window.settled:
-                    await asyncio.sleep(0)
-                mark = window.mark
-                assert mark is not None and settled >= set(range(mark))
-                window.kept(window.settled)
-                kept = mark
-            assert await window.wait() > 0
-            assert position - kept < limit
-            key = chance.choice("abc")
-            await window.take(key, (position, key))
-        while len(window):
-            await asyncio.sleep(0)
-        await window.release()
-    assert (window.mark, len(window), moves) == (total, 0, total)
+    log = Log([(position, chance.choice("abc")) for position in range(total)], 3)
+    window = window_of(limit, settle, moves.append)
+    assert (window.mark, window.due) == (None, None)
+    window.start(log.fetch, log.broken)
+    while kept < total:
+        await until(lambda: bool(window.settled) and (window.room <= 0 or chance.random() < 0.3 or not len(window)))
+        assert window.due is not None
+        mark, passed = window.due
+        assert settled >= set(range(mark))
+        await asyncio.sleep(0)  # more may be settled while it is being kept
+        kept = mark
+        window.kept(passed)
+    await window.release()
+    assert (window.mark, len(window), window.settled, log.errors) == (total, 0, 0, [])
+    assert max(moves) <= limit
     for positions in begun.values():
         assert positions == sorted(positions)
 
@@ -60,19 +87,17 @@ async def test_what_is_not_settled_holds_the_mark_and_the_room() -> None:
     async def settle(record: Record, redelivery: Redelivery) -> bool:
         return record[0] != 11
 
-    window: Window[Record] = Window(3, Retries(), lambda record: record[0], settle, lambda: None)
-    for position in (10, 11, 12):
-        await window.take(position, (position, ""))
-    while not window.settled:
+    log = Log([(position, str(position)) for position in range(10, 20)])
+    window = window_of(3, settle)
+    window.start(log.fetch, log.broken)
+    await until(lambda: window.settled == 1)
+    for _ in range(20):
         await asyncio.sleep(0)
-    assert (window.mark, window.settled, window.room) == (11, 1, 0)
-    waiting = asyncio.create_task(window.wait())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert (window.mark, window.room, log.taken) == (11, 0, 3)
     window.kept(1)
-    async with asyncio.timeout(5):
-        assert await waiting == 1
+    await until(lambda: log.taken == 4)
     await window.release()
+    assert window.mark == 11
 
 
 async def test_release_lets_what_runs_end_and_cancels_it_after_the_grace() -> None:
@@ -88,9 +113,10 @@ async def test_release_lets_what_runs_end_and_cancels_it_after_the_grace() -> No
 
     for grace in (None, 0.02):
         go.clear()
-        window: Window[Record] = Window(3, Retries(), lambda record: record[0], settle, lambda: None)
-        await window.take("a", (1, ""))
-        await window.take("a", (2, ""))
+        log = Log([(1, "a"), (2, "a")])
+        window = window_of(3, settle)
+        window.start(log.fetch, log.broken)
+        await until(lambda window=window: len(window) == 2)  # type: ignore[misc]
         await asyncio.sleep(0)
         releasing = asyncio.create_task(window.release(grace))
         await asyncio.sleep(0.005)
@@ -109,19 +135,27 @@ async def test_no_try_begins_after_release() -> None:
     async def deliver() -> None:
         nonlocal tries
         tries += 1
-        raise ConnectionError("down")
+        raise Failure(Code.UNAVAILABLE, "down")
 
-    async def bury(why: Exception, deliveries: int) -> None:
+    async def bury(why: Failure, deliveries: int) -> None:
         raise AssertionError("it is not to be buried")
 
-    async def settle(record: Record, redelivery: Redelivery) -> bool:
-        return await redelivery.settle(deliver, bury)
-
-    retries = Retries(max_deliveries=1000, backoff="1m", max_backoff="1m")
-    window: Window[Record] = Window(3, retries, lambda record: record[0], settle, lambda: None)
-    await window.take("a", (1, ""))
-    while not tries:
-        await asyncio.sleep(0)
+    log = Log([(1, "a")])
+    window = window_of(3, lambda record, redelivery: redelivery.settle(deliver, bury))
+    window.start(log.fetch, log.broken)
+    await until(lambda: tries == 1)
     async with asyncio.timeout(5):
         await window.release()
     assert (tries, window.mark) == (1, 1)
+
+
+async def test_what_ends_fetching_is_told() -> None:
+    async def settle(record: Record, redelivery: Redelivery) -> bool:
+        return True
+
+    log = Log([(2, "a"), (1, "a")])
+    window = window_of(3, settle)
+    window.start(log.fetch, log.broken)
+    await until(lambda: bool(log.errors))
+    assert isinstance(log.errors[0], ValueError), "positions rise"
+    await window.release()
