@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gateway import port
+from gateway.net.cors import Cors, Origin
 from gateway.net.http_address import Listen, LiteralPath, ServiceUrl, one_direction
 
 ScalarKind = Literal[
@@ -72,7 +73,10 @@ class Endpoint(port.Endpoint):
         default=1, ge=1, le=1000, description="Inbound: most operations in one request; 1 allows no batches."
     )
     max_operations: int = Field(default=100, ge=1, description="Inbound: most operations at a time on a WebSocket.")
-    origins: tuple[str, ...] = Field(
+    cors: Cors | None = Field(
+        default=None, description="Inbound: lets pages of other origins call; without it browsers allow none."
+    )
+    origins: tuple[Origin, ...] = Field(
         default=(),
         description="Inbound: web origins whose pages may open WebSockets besides those of this host; * is any.",
     )

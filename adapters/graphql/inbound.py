@@ -14,6 +14,7 @@ from gateway.codecs.graphql import GraphqlFormat
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_executable import executable
 from gateway.codecs.graphql_limits import Limits
+from gateway.net.cors import CorsPolicy
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
@@ -84,7 +85,9 @@ class GraphqlInbound:
             return await exchange.get(request)
 
         path = PathTemplate(endpoint.path)
-        self._server.mount(self._name, [HttpRoute("POST", path, exchange.post), HttpRoute("GET", path, get)])
+        cors = None if endpoint.cors is None else CorsPolicy(endpoint.cors, endpoint.forward_headers)
+        handlers = {"POST": exchange.post, "GET": get}
+        self._server.mount(self._name, [HttpRoute(method, path, one, cors) for method, one in handlers.items()])
 
     def _engine(self, bindings: Sequence[Binding]) -> Engine:
         endpoint = self._endpoint

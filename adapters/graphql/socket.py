@@ -39,7 +39,7 @@ class SocketHandler:
     def __init__(self, engine: Engine, endpoint: Endpoint) -> None:
         self._engine = engine
         self._operations = endpoint.max_operations
-        self._origins = tuple(origin.lower() for origin in endpoint.origins)
+        self._origins = endpoint.origins
         self._limits = WebSocketLimits(max_message_bytes=endpoint.max_body_bytes)
         self._forwarded = tuple(name.lower() for name in endpoint.forward_headers)
 

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway.net.cors import Cors
 from gateway.net.http_address import BaseUrl, Listen, Path, one_direction
 from gateway.port import Address, Endpoint
 
@@ -28,6 +29,9 @@ class HttpEndpoint(Endpoint):
     serve_openapi: bool = Field(
         default=True,
         description="Inbound: serve the OpenAPI document, or the one derived from the routes, at /openapi.json.",
+    )
+    cors: Cors | None = Field(
+        default=None, description="Inbound: lets pages of other origins call; without it browsers allow none."
     )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."

@@ -11,6 +11,7 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Message
+from gateway.net.cors import CorsPolicy
 from gateway.net.http_call import crossing
 from gateway.net.http_failure import PayloadTooLarge
 from gateway.net.http_problem import problem_reply
@@ -86,15 +87,16 @@ class HttpInbound:
         }
 
     def bind(self, bindings: Sequence[Binding]) -> None:
+        cors = None if self._endpoint.cors is None else CorsPolicy(self._endpoint.cors, self._endpoint.forward_headers)
         routes = [
-            HttpRoute(binding.contract.wire.method, binding.contract.wire.template, self._handler(binding))
+            HttpRoute(binding.contract.wire.method, binding.contract.wire.template, self._handler(binding), cors)
             for binding in bindings
         ]
         if self._endpoint.serve_openapi and not any(
             route.method == "GET" and route.template.match(DOCUMENT_PATH) is not None for route in routes
         ):
             document = document_handler(self._name, self._endpoint, self._api, tuple(bindings))
-            routes.append(HttpRoute("GET", PathTemplate(DOCUMENT_PATH), document))
+            routes.append(HttpRoute("GET", PathTemplate(DOCUMENT_PATH), document, cors))
         self._server.mount(self._name, routes)
 
     async def start(self) -> None:

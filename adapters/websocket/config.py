@@ -1,12 +1,12 @@
 """WebSocket in routes.yaml."""
 
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
+from gateway.net.cors import Origin, Token
 from gateway.net.http_address import Listen, Path, base_url, one_direction
 from gateway.net.websocket import WebSocketLimits
 from gateway.port import Address, Endpoint
@@ -16,15 +16,6 @@ END: Final = b""
 """The message that ends the messages of one side of a stream: WebSocket can only close both."""
 
 
-def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if text != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment):
-        raise ValueError(f"{text!r} is not an origin such as https://shop.example, nor *")
-    return text.lower()
-
-
-# A token of HTTP (RFC 9110, 5.6.2), as RFC 6455, 4.1 wants it.
-Subprotocol = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
 Mode = Literal["request-reply", "one-way", "stream"]
 
 
@@ -37,12 +28,12 @@ class WebSocketEndpoint(Endpoint):
     target: Annotated[str, AfterValidator(lambda text: base_url(text, ("ws", "wss")))] | None = Field(
         default=None, description="Outbound: base URL of the service; wss:// verifies its certificate."
     )
-    subprotocols: tuple[Subprotocol, ...] = Field(
+    subprotocols: tuple[Token, ...] = Field(
         default=(),
         description="Inbound: the subprotocols spoken; a caller that offers only others is refused. Outbound: those "
         "offered, of which the service must choose one.",
     )
-    origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+    origins: tuple[Origin, ...] = Field(
         default=(),
         description="Inbound: origins whose pages may connect, such as https://shop.example, besides those of this "
         "host; * is any. Programs that send no Origin may always.",

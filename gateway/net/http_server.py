@@ -1,39 +1,27 @@
-"""The HTTP/1.1 server that endpoints share. aiohttp is the engine behind it and does not leak past this file."""
+"""The HTTP/1.1 server that endpoints share. aiohttp is the engine behind it; it leaks neither past
+this file nor past http_connection."""
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
-from aiohttp import hdrs, web, web_response
-from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp import hdrs, web
 
 from gateway.message import TRACEPARENT, Context, Header, trace_of
 from gateway.net.address import split_host_port
+from gateway.net.cors import CorsPolicy
+from gateway.net.http_connection import HttpEngine, problem
 from gateway.net.http_failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
-from gateway.net.http_response import SERVER, HttpResponse
+from gateway.net.http_response import HttpResponse
 from gateway.net.http_router import HttpRouter, PathTemplate
-from gateway.net.problem_json import PROBLEM_JSON, problem_json
-from gateway.net.stall import TransportStall
 from gateway.net.websocket import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
-HEADER_BYTES: Final = 32 * 1024  # of all headers together, the request line included
-HEADERS: Final = 100
-HEADER_SECONDS: Final = 10.0  # from the first byte of a request, or from the connection's start, to its last header
-STALL_SECONDS: Final = 10.0  # how long a request's body may not move, and how long a caller may take nothing
-IDLE_SECONDS: Final = 3600.0
-LINGER_SECONDS: Final = 2.0  # how long what is left of a refused body is read, so that the caller sees the refusal
-CONNECTIONS: Final = 10_000
+STALL_SECONDS: Final = 10.0  # how long a request's body may not move
 STOP_SECONDS: Final = 0.1  # aiohttp waits for ever on 0
-
-
-# The engine has no switch for this header, and a stranger need not know the engine's version.
-web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 
 log = logging.getLogger("gateway.http")
 
@@ -78,6 +66,11 @@ class HttpRequest:
     def host(self) -> str:
         """What the caller called this server (Host)."""
         return self.headers.get("host", "")
+
+    @property
+    def origin(self) -> str:
+        """Of the page that a browser calls for, or empty."""
+        return self.headers.get("origin", "")
 
     @property
     def upgrades(self) -> bool:
@@ -144,6 +137,11 @@ def _check_encoding(encoding: str) -> None:
         raise UnsupportedEncoding(encoding)
 
 
+def _reason(text: str) -> str:
+    """The last line of what aiohttp says, which is the reason."""
+    return text.strip().splitlines()[-1].strip() if text.strip() else "it ends too early"
+
+
 def _broken(error: Exception) -> Failure:
     return invalid(f"the request body is broken: {_reason(str(error))}")
 
@@ -161,9 +159,22 @@ Handler = Callable[[HttpRequest], Awaitable[HttpReply | HttpUpgrade]]
 
 
 class HttpRoute(msgspec.Struct, frozen=True):
+    """cors: what pages of other origins may do; None for nothing."""
+
     method: str
     template: PathTemplate
     handler: Handler
+    cors: CorsPolicy | None = None
+
+
+def _open_to_pages(handler: Handler, cors: CorsPolicy) -> Handler:
+    async def handle(request: HttpRequest) -> HttpReply | HttpUpgrade:
+        reply = await handler(request)
+        if isinstance(reply, HttpReply):
+            reply = HttpReply(reply.status, (*reply.headers, *cors.reply(request.origin)), reply.body)
+        return reply
+
+    return handle
 
 
 class HttpServer:
@@ -174,6 +185,7 @@ class HttpServer:
         self.host, self.port = split_host_port(listen)
         self._mounted: dict[str, Sequence[HttpRoute]] = {}
         self._router: HttpRouter[Handler] = HttpRouter(())
+        self._policies: dict[Handler, CorsPolicy] = {}
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._lock = asyncio.Lock()
@@ -186,24 +198,22 @@ class HttpServer:
     def mount(self, owner: str, routes: Sequence[HttpRoute]) -> None:
         """Replace all routes of this owner, atomically."""
         self._mounted[owner] = routes
-        self._router = HttpRouter(
-            (route.method, route.template, route.handler) for mounted in self._mounted.values() for route in mounted
-        )
+        served: list[tuple[str, PathTemplate, Handler]] = []
+        self._policies = {}
+        for route in (route for mounted in self._mounted.values() for route in mounted):
+            handler = route.handler
+            if route.cors is not None:
+                handler = _open_to_pages(handler, route.cors)
+                self._policies[handler] = route.cors
+            served.append((route.method, route.template, handler))
+        self._router = HttpRouter(served)
 
     async def start(self) -> None:
         """Listen. A port of 0 becomes the one that was bound. Raises OSError when the port is taken."""
         async with self._lock:
             if self._runner is not None:
                 return
-            engine = _Engine(
-                self._answer,
-                access_log=None,
-                keepalive_timeout=IDLE_SECONDS,
-                max_line_size=HEADER_BYTES,
-                max_field_size=HEADER_BYTES,
-                max_headers=HEADERS,
-                lingering_time=LINGER_SECONDS,
-            )
+            engine = HttpEngine(self._answer)
             # What is still running at stop() had its time in drain().
             runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=STOP_SECONDS)
             await runner.setup()
@@ -242,13 +252,15 @@ class HttpServer:
             try:
                 handler, captures, allowed = self._router.find(request.method, path)
             except ValueError:
-                return _problem(400, Code.INVALID_ARGUMENT, "the path is not valid UTF-8")
+                return problem(400, Code.INVALID_ARGUMENT, "the path is not valid UTF-8")
             if handler is None and path.startswith("http://"):
                 # The absolute form, which proxies are sent, must be accepted too (RFC 9112, 3.2.2).
                 exchange.path = path = "/" + path.removeprefix("http://").partition("/")[2]
                 handler, captures, allowed = self._router.find(request.method, path)
             if handler is None:
-                return _not_found(request.method, path, allowed)
+                refusal = _not_found(request.method, path, allowed)
+                refusal.headers.extend(self._preflight(exchange))
+                return refusal
             if captures is not None:
                 exchange.params = captures
             reply = await handler(exchange)
@@ -269,6 +281,15 @@ class HttpServer:
             self._busy -= 1
             if not self._busy:
                 self._idle.set()
+
+    def _preflight(self, request: HttpRequest) -> Sequence[tuple[str, str]]:
+        """What a browser is told that asks, on behalf of a page, whether it may call."""
+        method = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD, "")
+        if request.method != hdrs.METH_OPTIONS or not method:
+            return ()
+        handler, _, _ = self._router.find(method, request.path)
+        cors = None if handler is None else self._policies.get(handler)
+        return () if cors is None else cors.preflight(request.origin, method)
 
 
 async def _hang_up(request: web.BaseRequest, response: HttpResponse) -> None:
@@ -305,151 +326,13 @@ async def _stream(request: web.BaseRequest, reply: HttpReply, body: AsyncGenerat
 
 def _not_found(method: str, path: str, allowed: Sequence[str]) -> web.Response:
     if not allowed and not (method == hdrs.METH_OPTIONS and path == "*"):
-        return _problem(404, Code.NOT_FOUND, f"nothing is served at {path[:200]}")
-    methods = dict.fromkeys(allowed)
+        return problem(404, Code.NOT_FOUND, f"nothing is served at {path[:200]}")
+    methods = dict.fromkeys(name for name in allowed if name != hdrs.METH_OPTIONS)
     if hdrs.METH_GET in methods:
         methods[hdrs.METH_HEAD] = None
     allow = ", ".join([*methods, hdrs.METH_OPTIONS])
     if method == hdrs.METH_OPTIONS:
         return web.Response(status=204, headers={hdrs.ALLOW: allow})
-    response = _problem(405, Code.UNIMPLEMENTED, f"{method} is not served at {path[:200]}; {', '.join(methods)} is")
+    response = problem(405, Code.UNIMPLEMENTED, f"{method} is not served at {path[:200]}; {', '.join(methods)} is")
     response.headers[hdrs.ALLOW] = allow
     return response
-
-
-def _problem(status: int, code: Code, detail: str) -> web.Response:
-    return web.Response(status=status, body=problem_json(status, code, detail), content_type=PROBLEM_JSON)
-
-
-class _Engine(web.Server):
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **options: Any) -> None:
-        # A caller that leaves cancels its handler, and through it the upstream call.
-        super().__init__(handler, handler_cancellation=True)
-        self._options = options
-
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
-
-
-class _Connection(RequestHandler):
-    """aiohttp's own errors (malformed HTTP, a bug in a handler) as problem+json, without a traceback for the former."""
-
-    __slots__ = ("_head_bytes", "_head_timer", "_stall")
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._stall: TransportStall | None = None
-        if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
-            self.force_close()
-        else:
-            self._head_timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._late)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-        if self._stall is not None:
-            self._stall.end()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.transport is not None:
-            self._stall = TransportStall(self.transport, STALL_SECONDS)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._stall is not None:
-            self._stall.end()
-            self._stall = None
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        size = len(data)
-        if self._waiter is not None and not self._waiter.done() and size:
-            # A part of a request's head.
-            self._head_bytes += size
-            if self._head_bytes > HEADER_BYTES:
-                self._refuse(LineTooLong(b"", HEADER_BYTES))
-            elif self._head_timer is None:
-                self._head_timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._late)
-            return
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        if self._head_bytes + size > HEADER_BYTES and self._messages:
-            self._refuse_large_heads()
-        self._head_bytes = 0
-
-    def _refuse_large_heads(self) -> None:
-        """What came in one piece with its body, or with other requests, is measured head by head."""
-        for index, (message, _) in enumerate(self._messages):
-            if not isinstance(message, _ErrInfo):
-                size = sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
-                if size + len(message.path) > HEADER_BYTES:
-                    error = LineTooLong(b"", HEADER_BYTES)
-                    self._messages[index] = (_ErrInfo(431, error, error.message), EMPTY_PAYLOAD)
-
-    def _late(self) -> None:
-        self._head_timer = None
-        if self._waiter is None or self._waiter.done():
-            return
-        if self._head_bytes:
-            self._refuse(TimeoutError())
-        else:
-            self.force_close()
-
-    def _refuse(self, error: Exception) -> None:
-        """Answer the request whose head is not whole, and close."""
-        self._messages.append((_ErrInfo(400, error, str(error)), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        # A body that can't be read has been answered; aiohttp meets its error once more when it looks for the rest.
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            super().log_exception(*args, **kw)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionResetError("the reply had begun when its handler failed")
-        if status >= 500:
-            log.error("unhandled error in a request from %s", request.remote, exc_info=exc)
-            response = _problem(status, Code.INTERNAL, "internal error")
-        else:
-            response = _malformed(exc, message or "")
-        response.force_close()
-        return response
-
-
-def _malformed(error: BaseException | None, message: str) -> web.Response:
-    match error:
-        case LineTooLong():
-            return _problem(431, Code.INVALID_ARGUMENT, f"the headers are longer than {HEADER_BYTES} bytes")
-        case TimeoutError():
-            text = f"the headers were not there within {HEADER_SECONDS:g} seconds"
-            return _problem(408, Code.DEADLINE_EXCEEDED, text)
-        case ContentEncodingError():
-            text = f"the content encoding is not read here, {' and '.join(ENCODINGS)} are"
-            response = _problem(415, Code.INVALID_ARGUMENT, text)
-            response.headers[hdrs.ACCEPT_ENCODING] = ", ".join(ENCODINGS)
-            return response
-    if "Too many headers" in message:
-        return _problem(431, Code.INVALID_ARGUMENT, f"there are more than {HEADERS} headers")
-    return _problem(400, Code.INVALID_ARGUMENT, f"malformed HTTP: {_first_line(message)}")
-
-
-def _reason(text: str) -> str:
-    """The last line of what aiohttp says, which is the reason."""
-    return text.strip().splitlines()[-1].strip() if text.strip() else "it ends too early"
-
-
-def _first_line(text: str | None) -> str:
-    return text.strip().splitlines()[0].rstrip(":") if text and text.strip() else "it can't be parsed"

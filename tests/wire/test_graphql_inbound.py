@@ -806,3 +806,16 @@ async def test_draining_lets_operations_end() -> None:
         assert await client.hear() == {"type": "complete", "id": "1"}
         assert (await client.closed())[0] == 1001
         await asyncio.wait_for(draining, 5)
+
+
+async def test_pages_of_other_origins() -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    async with served({"Query.order": order}, cors={"origins": ["https://shop.example"]}) as service:
+        async with service.session.options(service.url, headers=asked) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+            assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+        async with service.session.post(service.url, json={}, headers={"Origin": "https://shop.example"}) as answer:
+            assert answer.status == 400
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+        async with service.session.post(service.url, json={}, headers={"Origin": "https://evil.example"}) as answer:
+            assert "Access-Control-Allow-Origin" not in answer.headers

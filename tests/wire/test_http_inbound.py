@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from support.http_gateway import Gateway, Upstream, gateway, upstream
 
-from gateway.net import http_server, reply_writer
+from gateway.net import http_connection, http_server, reply_writer
 
 LIMIT = 1000
 HEAD = b"Host: x\r\nConnection: close\r\n"
@@ -256,7 +256,7 @@ async def test_a_body_that_does_not_move_is_given_up(http: Gateway, monkeypatch:
 
 
 async def test_headers_must_come_in_time(up: Upstream, monkeypatch: pytest.MonkeyPatch, http: Gateway) -> None:
-    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http_connection, "HEADER_SECONDS", 0.1)
     assert await http.raw(b"") == b"", "a connection without a request is closed"
     status, told, _ = await problem(http, b"GET /things/1 HTTP/1.1\r\nHost: x\r\nX: ")
     assert (status, told["detail"]) == (408, "the headers were not there within 0.1 seconds")
