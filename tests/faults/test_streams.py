@@ -27,6 +27,7 @@ from support.flow_callers import (
     subscription,
 )
 from support.flow_gateway import STALL_SECONDS, Scene, scene
+from support.flow_uploads import GrpcUpload, HttpUpload, Pushing, TcpUpload, Upload, WebSocketUpload
 from support.kafka_brokers import free_ports
 
 SSE, NDJSON, JSON = "text/event-stream", "application/x-ndjson", "application/json"
@@ -58,6 +59,22 @@ def upstreams() -> dict[str, Caller]:
         "tcp": "/up/tcp?orderId={mode}"
     }
     return {f"to-{kind}": HttpCaller(path, NDJSON) for kind, path in paths.items()}
+
+
+def uploads() -> dict[str, Upload]:
+    """To a gRPC backend, and by HTTP to backends of other kinds."""
+    return {
+        "http-import": HttpUpload("/import", "customerId", JSON),
+        "http-talk": HttpUpload("/talk", "sku", NDJSON),
+        "grpc-import": GrpcUpload("ImportOrders"),
+        "grpc-talk": GrpcUpload("Negotiate"),
+        "websocket-import": WebSocketUpload("/ws-import", "customerId"),
+        "websocket-talk": WebSocketUpload("/ws-talk", "sku"),
+        "tcp-talk": TcpUpload(),
+        "http-to-http": HttpUpload("/take/http", "orderId", JSON),
+        "http-to-websocket": HttpUpload("/take/ws", "orderId", JSON),
+        "http-to-tcp": HttpUpload("/take/tcp", "orderId", NDJSON),
+    }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -239,3 +256,51 @@ async def test_memory_and_other_routes_while_callers_are_frozen(frozen_callers: 
 async def test_a_caller_that_freezes(frozen_callers: Frozen, name: str) -> None:
     assert frozen_callers.sent[name] * MESSAGE_BYTES < 32 * MIB, "the upstream is read on"
     assert frozen_callers.ended[name] < 2 * STALL_SECONDS + 5, "the upstream was not cancelled"
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """sent: bytes that each caller got rid of before the deadline; what it is sent afterwards is thrown away."""
+
+    sent: Mapping[str, int]
+    endings: Endings
+    growth: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def uploaded(hurried: Scene) -> Uploaded:
+    await hurried.mend()
+    everybody = uploads()
+    for name, upload in everybody.items():
+        await upload.open(hurried.ports, f"tick-{name}")
+        await upload.send(f"tick-{name}", "")
+        async with asyncio.timeout(5):
+            while not (await hurried.backend.stats()).get(name, {}).get("opened"):
+                await asyncio.sleep(0.01)
+    before = peak = hurried.memory
+    hurried.backend.freeze()
+    pushing = {name: Pushing(upload, f"tick-{name}") for name, upload in everybody.items()}
+    listening = asyncio.create_task(_endings(everybody, DEADLINE_SECONDS + 15))
+    await asyncio.sleep(DEADLINE_SECONDS / 2)
+    sent = {name: push.sent for name, push in pushing.items()}
+    while not listening.done():
+        peak = max(peak, hurried.memory)
+        await asyncio.sleep(0.1)
+    for push in pushing.values():
+        await push.stop()
+    hurried.backend.thaw()
+    return Uploaded(sent, await listening, peak - before)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_memory_while_a_frozen_upstream_is_sent_uploads(uploaded: Uploaded) -> None:
+    assert uploaded.growth < 48 * MIB
+
+
+@pytest.mark.parametrize("name", uploads())
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_upload_to_a_frozen_upstream(uploaded: Uploaded, name: str) -> None:
+    told, seconds = uploaded.endings[name]
+    assert uploaded.sent[name] < 32 * MIB, "the caller is read on"
+    assert told == "DEADLINE_EXCEEDED"
+    assert seconds < DEADLINE_SECONDS + 5
