@@ -120,7 +120,7 @@ class Stage:
         stack.push_async_callback(self.broker.stop, STOP_SECONDS)
         stack.push_async_callback(self.rabbit.stop)
         rabbit = asyncio.create_task(self.rabbit.start(), name="RabbitMQ starts")
-        stack.callback(rabbit.cancel)
+        stack.push_async_callback(_cancel, rabbit)
         await self.broker.start()
         await rabbit
         self._progress("starting the backends")
@@ -154,3 +154,9 @@ class Stage:
                 return dict(await reply.json())
         except (aiohttp.ClientError, TimeoutError):
             return {"status": "its admin endpoint does not answer"}
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Return when it has ended: what it started is known then."""
+    task.cancel()
+    await asyncio.wait({task})
