@@ -31,7 +31,7 @@ LINK: Final = "status"
 _JSON: Final = JsonFormat()
 _QUERY: Final = Record("JobQuery", [Field(ID, STRING, required=True)])
 _STATE: Final = Enumeration("JobState", {state.value: number for number, state in enumerate(State, 1)})
-_CODE: Final = Enumeration("Code", {code.name: code.value for code in Code})
+_CODE: Final = Enumeration("Code", {code.name: code.value for code in Code if code})
 _FAILURE: Final = Record(
     "JobFailure",
     [
@@ -90,7 +90,7 @@ def job_legs(
         target_keys=(*keys, "to"),
         address=route.source,
         source=source,
-        target=_submission(target, linked=link is not None),
+        target=_submission(target, section.deadline or deadline, linked=link is not None),
         source_pattern=Pattern.REQUEST_REPLY,
         target_pattern=Pattern.ONE_WAY,
         service=lambda: Submission(jobs, route.name, link),
@@ -153,8 +153,8 @@ def job_call(
     )
 
 
-def _submission(target: Contract, *, linked: bool) -> Contract:
-    """What a route's `from` meets: the upstream's request, and a receipt."""
+def _submission(target: Contract, deadline: float, *, linked: bool) -> Contract:
+    """What a route's `from` meets: the upstream's request, and a receipt. deadline: the job's."""
     return Contract(
         patterns=frozenset({Pattern.ONE_WAY}),
         format=target.format,
@@ -162,7 +162,7 @@ def _submission(target: Contract, *, linked: bool) -> Contract:
         params=target.params,
         sources=target.sources,
         receipt={ID: STRING, LINK: STRING} if linked else {ID: STRING},
-        describe=f"as a job: {target.describe}",
+        describe=f"as a job of at most {deadline:g} s: {target.describe}",
     )
 
 
