@@ -12,21 +12,21 @@ from gateway.net.keeper import Keeper, Trouble, bounded, cancelled
 Prepare = Callable[[AbstractChannel], Awaitable[None]]
 """Declares and consumes on a new channel. Raises one of BROKEN."""
 
+Lost = Callable[[], None]
+"""Called after a channel ended, and after it could not be opened."""
+
 
 class Channel:
-    """The broker ends a channel over each error on it, so there is one for each address.
-
-    lost: called after it ended, and after it could not be opened.
-    """
+    """The broker ends a channel over each error on it, so there is one for each address."""
 
     def __init__(
         self,
         connection: Connection,
-        prepare: Prepare,
         what: str,
+        prepare: Prepare | None = None,
+        lost: Lost | None = None,
         *,
         confirms: bool,
-        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._prepare = prepare
@@ -55,12 +55,14 @@ class Channel:
     async def _serve(self) -> None:
         channel = await self._connection.channel(confirms=self._confirms)
         try:
-            await self._prepare(channel)
+            if self._prepare is not None:
+                await self._prepare(channel)
             self._keeper.up(channel)
             await self._closed(channel)
         finally:
             self._keeper.renew(channel)
-            self._lost()
+            if self._lost is not None:
+                self._lost()
             await bounded(channel.close(), CLOSE_SECONDS)
 
     async def _closed(self, channel: AbstractChannel) -> None:

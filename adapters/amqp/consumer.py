@@ -14,13 +14,13 @@ from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, headers_of
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
 from adapters.amqp.publisher import Publisher
 from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
+from gateway.net.broker_reply import Reply
 from gateway.net.keeper import bounded
 from gateway.net.redelivery import Redelivery
-from gateway.net.reply import Reply
 from gateway.net.settlement import Counts, Settlement
 from gateway.pattern import Pattern
 from gateway.port import Binding
@@ -55,9 +55,9 @@ class Consumer:
         self._publishing = publishing
         self._limit = endpoint.max_message_bytes
         queue = self.source.queue
-        self._channel = Channel(consuming, self._consume, f"queue {queue}", confirms=False, lost=self._abandon)
+        self._channel = Channel(consuming, f"queue {queue}", self._consume, self._abandon, confirms=False)
         self._letters = Publisher(publishing, f"dead letters of {queue}", UNLIMITED, self._prepare_letters)
-        self._replies = Publisher(publishing, f"replies of {queue}", UNLIMITED, _nothing)
+        self._replies = Publisher(publishing, f"replies of {queue}", UNLIMITED)
         self._settlement = Settlement(f"amqp queue {queue}", counts, self._limit, log)
         self._open: AbstractChannel | None = None
         self._tag = ""
@@ -137,7 +137,7 @@ class Consumer:
             delivery = delivery_of(message)
             now = asyncio.get_running_loop().time()
             if self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to:
-                delivery.asks, delivery.deadline = True, now + delivery.patience
+                delivery.asks, delivery.deadline = True, now + delivery.properties.patience
             settled = await self._settlement.settle(self, delivery, redelivery, now + HOLD_SECONDS)
             with suppress(*BROKEN):  # the broker delivers it again
                 if settled:
@@ -156,7 +156,7 @@ class Consumer:
             raise invalid(f"the message's properties can't be read: {delivery.trouble}")
         if len(delivery.body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
-        headers, trace = headers_of(delivery.properties, binding.headers)
+        headers, trace = delivery.properties.metadata(binding.headers)
         context = Context(deadline=delivery.deadline, peer=f"{self.source.queue}/{delivery.name}", trace=trace)
         return await binding.service.call(Message(delivery.body, headers, delivery.params), context)
 
@@ -203,7 +203,3 @@ class Consumer:
             await topology.dead_letters(channel, probe, self.source.letters)
         finally:
             await bounded(probe.close(), CLOSE_SECONDS)
-
-
-async def _nothing(channel: AbstractChannel) -> None:
-    """Replies go to queues that others declare."""

@@ -1,15 +1,12 @@
 """Delivery: a message that was taken from a queue, and the reply to it."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from aiormq.abc import DeliveredMessage
 
 from adapters.amqp.wire import ContentProperties
-from gateway.codecs.amqp_properties import Properties, WireError, header_text, read
-from gateway.message import TRACEPARENT, Header, trace_of
-from gateway.net.reply import CORRELATION_ID, MESSAGE_ID
+from gateway.codecs.amqp_properties import Properties, WireError, read
 from gateway.schema.types import BOOL, INT32, STRING, TIMESTAMP, Scalar
 
 JSON: Final = "application/json"
@@ -25,8 +22,6 @@ METADATA: Final[dict[str, Scalar]] = {
 """What a route may read of a message; a text is empty where the message has none."""
 UNCERTAIN: Final = frozenset({"timestamp"})
 DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
-
-_LATEST: Final = 253_402_300_799  # the last second of the year 9999
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -53,12 +48,6 @@ class Delivery(msgspec.Struct, gc=False):
         return name if name and name.isprintable() else str(self.tag)
 
     @property
-    def patience(self) -> float:
-        """Seconds for which the caller waits for a reply, as its expiration tells; else infinity."""
-        text = self.properties.expiration
-        return int(text) / 1000 if text.isascii() and text.isdigit() else float("inf")
-
-    @property
     def params(self) -> dict[str, Any]:
         """After METADATA."""
         properties = self.properties
@@ -69,10 +58,8 @@ class Delivery(msgspec.Struct, gc=False):
             "priority": properties.priority,
             **{name: getattr(properties, name) for name in _TEXTS},
         }
-        seconds: float | None = properties.timestamp
-        if seconds is not None and seconds <= 1000 * _LATEST:
-            # Many write milliseconds, although AMQP has seconds.
-            params["timestamp"] = seconds * 1_000_000 if seconds > _LATEST else seconds * 1_000_000_000
+        if (moment := properties.nanoseconds) is not None:
+            params["timestamp"] = moment
         return params
 
 
@@ -94,20 +81,3 @@ def delivery_of(message: DeliveredMessage) -> Delivery:
         properties,
         trouble,
     )
-
-
-def headers_of(properties: Properties, wanted: frozenset[str]) -> tuple[list[Header], str]:
-    """The wanted headers, the ids of the message among them, and the trace context."""
-    found: list[Header] = []
-    trace = ""
-    for name, value in properties.headers.items():
-        lower = name.lower()
-        if lower == TRACEPARENT:
-            trace = trace_of(value) or trace
-        elif lower in wanted and (text := header_text(value)) is not None:
-            found.append((lower, text))
-    ids: Mapping[str, str] = {MESSAGE_ID: properties.message_id, CORRELATION_ID: properties.correlation_id}
-    for name, text in ids.items():
-        if text and name in wanted and not any(name == header for header, _ in found):
-            found.append((name, text))
-    return found, trace

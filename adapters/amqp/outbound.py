@@ -9,19 +9,20 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from adapters.amqp import topology
+from adapters.amqp.channel import Lost
 from adapters.amqp.config import Endpoint, Target, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, headers_of
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
 from gateway.codecs.amqp_properties import WireError, write
 from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Header, Message
+from gateway.net.broker_reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
 from gateway.net.counters import Counter
 from gateway.net.network import Network
 from gateway.net.pending_replies import PendingReplies
-from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
 from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract
@@ -97,12 +98,13 @@ def _header_param(name: str) -> str:
     return f"header {name}"
 
 
-class Publish:
+class Publish(Publisher):
     """The Service of one address."""
 
-    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint) -> None:
+    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, lost: Lost | None = None) -> None:
+        what = f"publisher to {address.exchange or address.routing_key}"
+        super().__init__(connection, what, endpoint.max_message_bytes, self._declare, lost)
         self._address = address
-        self._limit = endpoint.max_message_bytes
         self._literals = {name: text for name in _COMPUTED if not (text := getattr(address, name)).startswith("$")}
         self._headers: list[tuple[str, str, str]] = [
             (name, _header_param(name), "" if text.startswith("$") else text) for name, text in address.headers.items()
@@ -114,23 +116,9 @@ class Publish:
         }
         if address.priority is not None:
             self._fixed["priority"] = address.priority
-        where = address.exchange or address.routing_key
-        self._publisher = Publisher(
-            connection, f"publisher to {where}", endpoint.max_message_bytes, self._prepare, self._lost
-        )
-
-    @property
-    def unready(self) -> str:
-        return self._publisher.unready
-
-    def start(self) -> None:
-        self._publisher.start()
-
-    async def stop(self) -> None:
-        await self._publisher.stop()
 
     async def call(self, request: Message, context: Context) -> Message:
-        return await self._publish(request, context, {}, self._address.expiration)
+        return await self._send(request, context, {}, self._address.expiration)
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
@@ -138,7 +126,7 @@ class Publish:
         raise Failure(Code.UNIMPLEMENTED, "an exchange takes one message at a time", sent=False)
         yield request
 
-    async def _publish(
+    async def _send(
         self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None
     ) -> Message:
         """asking: properties that a reply needs. expiration: seconds."""
@@ -168,14 +156,11 @@ class Publish:
             raw = write(headers, **properties)
         except WireError as error:
             raise invalid(str(error)) from error
-        await self._publisher.publish(exchange, routing_key, message_id, raw, request.body or b"")
+        await self.publish(exchange, routing_key, message_id, raw, request.body or b"")
         return Message(None, params={"id": message_id, "exchange": exchange, "routing_key": routing_key})
 
-    async def _prepare(self, channel: AbstractChannel) -> None:
+    async def _declare(self, channel: AbstractChannel) -> None:
         await topology.exchange(channel, self._address.exchange, self._address.declare)
-
-    def _lost(self) -> None:
-        """The channel ended."""
 
 
 class Request(Publish):
@@ -189,7 +174,7 @@ class Request(Publish):
         wanted: frozenset[str],
         unmatched: Counter,
     ) -> None:
-        super().__init__(address, connection, endpoint)
+        super().__init__(address, connection, endpoint, self._fail)
         self._wanted = wanted
         self._pending: PendingReplies[Delivery] = PendingReplies(unmatched, shared=False)
 
@@ -200,19 +185,19 @@ class Request(Publish):
             patience.append(self._address.expiration)
         with self._pending.ask() as question:
             asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": question.correlation_id}
-            await self._publish(request, context, asking, min(patience, default=None))
+            await self._send(request, context, asking, min(patience, default=None))
             delivery = await question.reply
-        headers, _ = headers_of(delivery.properties, self._wanted)
+        headers, _ = delivery.properties.metadata(self._wanted)
         status = delivery.properties.headers.get(GATEWAY_STATUS)
         return message_of(delivery.body, headers, status if isinstance(status, str) else "", self._limit)
 
-    async def _prepare(self, channel: AbstractChannel) -> None:
-        await super()._prepare(channel)
+    async def _declare(self, channel: AbstractChannel) -> None:
+        await super()._declare(channel)
         await channel.basic_consume(DIRECT_REPLY_TO, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
         delivery = delivery_of(message)
         self._pending.take(delivery.properties.correlation_id, delivery)
 
-    def _lost(self) -> None:
+    def _fail(self) -> None:
         self._pending.fail(unreachable(sent=True))

@@ -1,13 +1,12 @@
 """Publisher: publishes with confirms, mandatory."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
-from adapters.amqp.channel import Channel, Prepare
+from adapters.amqp.channel import Channel, Lost, Prepare
 from adapters.amqp.connection import BROKEN, Connection
 from adapters.amqp.status import failure, reply_code, unreachable
 from adapters.amqp.wire import ContentProperties
@@ -19,37 +18,19 @@ ROUTING_KEY_BYTES: Final = 255
 PRECONDITION_FAILED: Final = 406
 
 
-class Publisher:
+class Publisher(Channel):
     """Confirmed publishing on a channel of its own. Without a broker publish() fails at once.
 
     limit: of a message's body, in bytes.
-    prepare, lost: as Channel has them.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        what: str,
-        limit: int,
-        prepare: Prepare,
-        lost: Callable[[], None] = lambda: None,
+        self, connection: Connection, what: str, limit: int, prepare: Prepare | None = None, lost: Lost | None = None
     ) -> None:
+        super().__init__(connection, what, prepare, lost, confirms=True)
         self._limit = limit
-        self._channel = Channel(connection, prepare, what, confirms=True, lost=lost)
         self._open = self._begun = 0
         self._ids: dict[str, asyncio.Future[None]] = {}
-
-    @property
-    def unready(self) -> str:
-        return self._channel.unready
-
-    def start(self) -> None:
-        """Open the channel in the background."""
-        self._channel.start()
-
-    async def stop(self) -> None:
-        """Close it; what is not confirmed by then fails."""
-        await self._channel.stop()
 
     async def publish(
         self,
@@ -83,7 +64,7 @@ class Publisher:
     async def _publish(
         self, exchange: str, routing_key: str, message_id: str, raw: bytes, body: bytes, mandatory: bool
     ) -> None:
-        channel = await self._channel.get()
+        channel = await self.get()
         _check_frame(channel, len(raw))
         properties = ContentProperties(message_id=message_id)
         properties.raw = raw

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
@@ -105,6 +105,27 @@ class Connection:
         why += f": {str(error) or type(error).__name__}"
         told = failure(error, sent=False) if isinstance(error, KafkaError) else unreachable()
         return Trouble(why, told, known)
+
+
+class Pulse:
+    """Tells the keeper of a consumer whether its brokers answer."""
+
+    def __init__(self, keeper: Keeper[AIOKafkaConsumer], client: AIOKafkaConsumer) -> None:
+        self._keeper = keeper
+        self._client = client
+        self._answered = 0
+        self._heard = asyncio.get_running_loop().time()
+
+    def feel(self, asked: Iterable[TopicPartition]) -> None:
+        """asked: the partitions that records are being asked of."""
+        now = asyncio.get_running_loop().time()
+        answered = max((self._client.last_poll_timestamp(where) or 0 for where in asked), default=None)
+        if answered != self._answered:
+            self._answered, self._heard = answered or 0, now
+        if now - self._heard > SILENCE_SECONDS:
+            self._keeper.down(SILENT)
+        else:
+            self._keeper.up(self._client)
 
 
 async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

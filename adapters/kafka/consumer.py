@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import CLOSE_SECONDS, SILENCE_SECONDS, SILENT, Connection, log, start
+from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, log, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
 from gateway.message import Context, Message
+from gateway.net.broker_reply import Reply
 from gateway.net.keeper import bounded
 from gateway.net.redelivery import Redelivery
-from gateway.net.reply import Reply
 from gateway.net.settlement import Counts, Settlement
 from gateway.net.window import Window
 from gateway.pattern import Pattern
@@ -147,9 +147,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Commit now and then. Raises what broke the consumer."""
-        self._keeper.up(client)
+        pulse = Pulse(self._keeper, client)
+        pulse.feel(())
         loop = asyncio.get_running_loop()
-        polled, heard = 0, loop.time()
         due = loop.time() + COMMIT_SECONDS
         while True:
             try:
@@ -161,14 +161,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._error is not None:
                 raise self._error
             await self._commit()
-            hungry = [where for where, window in self._windows.items() if window.room > 0]
-            newest = max((client.last_poll_timestamp(where) or 0 for where in hungry), default=polled)
-            if newest != polled or not hungry:
-                polled, heard = newest, loop.time()
-            if loop.time() - heard > SILENCE_SECONDS:
-                self._keeper.down(SILENT)
-            else:
-                self._keeper.up(client)
+            pulse.feel([where for where, window in self._windows.items() if window.room > 0])
 
     async def _commit(self) -> None:
         async with self._committing:

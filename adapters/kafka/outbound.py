@@ -18,8 +18,8 @@ from adapters.kafka.record import (
 from adapters.kafka.replies import Replies
 from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Message
+from gateway.net.broker_reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
 from gateway.net.network import Network
-from gateway.net.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
 from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract

@@ -1,18 +1,17 @@
 """Replies: this process's own reading of a reply topic."""
 
-import asyncio
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import CLOSE_SECONDS, SILENCE_SECONDS, SILENT, Connection, start
+from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
+from gateway.net.broker_reply import CORRELATION_ID
 from gateway.net.counters import Counter
 from gateway.net.keeper import bounded
 from gateway.net.pending_replies import PendingReplies, Question
-from gateway.net.reply import CORRELATION_ID
 from gateway.status import Code, Failure
 
 WAIT_MILLISECONDS: Final = 1000
@@ -87,22 +86,15 @@ class Replies:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         """Raises what broke the client."""
-        self._keeper.up(client)
-        clock = asyncio.get_running_loop().time
-        polled, heard = 0, clock()
+        pulse = Pulse(self._keeper, client)
+        pulse.feel(())
         while True:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:
                     self._next[place] = record.offset + 1
                     self._pending.take((header_of(record, CORRELATION_ID) or b"").decode(errors="replace"), record)
             assigned = client.assignment()
-            newest = max(client.last_poll_timestamp(place) or 0 for place in assigned)
-            if newest != polled:
-                polled, heard = newest, clock()
-            if clock() - heard > SILENCE_SECONDS:
-                self._keeper.down(SILENT)
-            else:
-                self._keeper.up(client)
+            pulse.feel(assigned)
             known = client.partitions_for_topic(self._topic) or set()
             if self._partition is None and len(known) > len(assigned):
                 await self._assign(client, known)

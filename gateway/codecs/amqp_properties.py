@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.message import TRACEPARENT, Header, trace_of
+
 NESTING: Final = 64
 _LATEST: Final = 253_402_300_799  # the last second of the year 9999, in which text forms of timestamps end
 _HEADERS: Final = "headers"
@@ -52,6 +54,35 @@ class Properties(msgspec.Struct, gc=False):
     user_id: str = ""
     app_id: str = ""
     cluster_id: str = ""
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which whoever sent the message wants it handled; infinity where its expiration doesn't tell."""
+        text = self.expiration
+        return int(text) / 1000 if text.isascii() and text.isdigit() else float("inf")
+
+    @property
+    def nanoseconds(self) -> int | None:
+        """The timestamp. Many write milliseconds, although AMQP has seconds; None for what is far off either way."""
+        seconds = self.timestamp
+        if seconds is None or seconds > 1000 * _LATEST:
+            return None
+        return seconds * 1_000_000 if seconds > _LATEST else seconds * 1_000_000_000
+
+    def metadata(self, wanted: frozenset[str]) -> tuple[list[Header], str]:
+        """The headers of these names, the ids of the message among them, and the trace context."""
+        found: list[Header] = []
+        trace = ""
+        for name, value in self.headers.items():
+            lower = name.lower()
+            if lower == TRACEPARENT:
+                trace = trace_of(value) or trace
+            elif lower in wanted and (text := header_text(value)) is not None:
+                found.append((lower, text))
+        for name, text in (("message-id", self.message_id), ("correlation-id", self.correlation_id)):
+            if text and name in wanted and not any(name == header for header, _ in found):
+                found.append((name, text))
+        return found, trace
 
 
 def read(raw: bytes) -> Properties:

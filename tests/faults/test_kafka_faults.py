@@ -123,7 +123,7 @@ def _all(bootstrap: str, topic: str) -> list[Record]:
 async def test_a_broker_killed_while_the_gateway_consumes(
     mortal: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.kafka.consumer.SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr("adapters.kafka.connection.SILENCE_SECONDS", 1.0)
     handled: Counter[int] = Counter()
 
     async def outcome(request: Message) -> None:
