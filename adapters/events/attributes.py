@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway import message
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.entry import Content, Entry
-from gateway.message import Header
+from gateway.message import TRACEPARENT, Header
 from gateway.net.redelivery import reasons
 from gateway.schema import text
 from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
@@ -22,7 +23,6 @@ from gateway.status import Failure
 
 MESSAGE_ID: Final = "message-id"
 PARTITION_KEY: Final = "partitionkey"
-TRACE: Final = "traceparent"
 
 METADATA: Final[Mapping[str, Scalar]] = {
     "topic": STRING,
@@ -38,7 +38,6 @@ UNCERTAIN: Final = frozenset({"subject", "time"})
 _TAKEN: Final = frozenset({"id", "source", "type", "subject", "time", "data", "specversion", "dataschema"})
 _UNFIT: Final = re.compile(r"[^a-z0-9]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 _UNKEYED: Final = object()
 
 _timestamp = text.PARSE[Kind.TIMESTAMP]
@@ -86,8 +85,7 @@ def key_of(event: CloudEvent) -> bytes | None:
 
 def trace_of(event: CloudEvent) -> str:
     """The W3C trace context, or empty."""
-    trace = event.extensions.get(TRACE)
-    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""
+    return message.trace_of(event.extensions.get(TRACEPARENT))
 
 
 def lane(event: CloudEvent) -> Hashable:

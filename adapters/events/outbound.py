@@ -10,7 +10,6 @@ from adapters.events.attributes import (
     MESSAGE_ID,
     METADATA,
     PARTITION_KEY,
-    TRACE,
     extension,
     headers_of,
     params_of,
@@ -20,7 +19,7 @@ from adapters.events.hub import shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter, is_level
-from gateway.message import Context, Message
+from gateway.message import TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, Service
@@ -137,7 +136,7 @@ class Publish:
         if request.key is not None:
             attributes[PARTITION_KEY] = _text(request.key)
         if context.trace:
-            attributes[TRACE] = context.trace
+            attributes[TRACEPARENT] = context.trace
         if request.body is not None:
             attributes["datacontenttype"] = JSON
         position = await self._journal.append([(topic, event(attributes, request.body))])

@@ -13,12 +13,12 @@ import grpc
 from adapters.grpc.config import Endpoint, Source
 from adapters.grpc.contract import ProtoContract, read_files
 from adapters.grpc.health import HealthService
-from adapters.grpc.metadata import TRACEPARENT, from_metadata, to_metadata
+from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import ReflectionService
 from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression, pem_files
 from gateway.codecs.google_status import GoogleStatus
-from gateway.message import Context, Message
+from gateway.message import TRACEPARENT, Context, Message, trace_of
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
@@ -240,7 +240,7 @@ class _Call:
         trace = ""
         for key, value in metadata:
             if key == TRACEPARENT:
-                trace = value
+                trace = trace_of(value)
         remaining = context.time_remaining()
         deadline = float("inf") if remaining is None else loop.time() + remaining
         headers = from_metadata(metadata, self._wanted) if self._wanted else ()

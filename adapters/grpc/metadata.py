@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gateway.message import Header
+from gateway.message import TRACEPARENT, Header
 from gateway.schema.text import parse_bytes
 from gateway.status import Code, Failure
 
 Metadata = tuple[Header, ...]
 
-TRACEPARENT: Final = "traceparent"
 _NAME: Final = re.compile(r"[0-9a-z_.-]{1,256}")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -18,8 +17,6 @@ _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 def to_metadata(headers: Sequence[Header], trace: str = "", blame: Code = Code.INVALID_ARGUMENT) -> Metadata | None:
     """What goes to the wire; None for nothing. Raises Failure, with the code of who is to blame, for headers that
     metadata can't carry."""
-    if trace and _VALUE.fullmatch(trace) is None:
-        trace = ""
     if not headers:
         return ((TRACEPARENT, trace),) if trace else None
     try:

@@ -10,7 +10,7 @@ from adapters.websocket.status import TO_WIRE
 from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
-from gateway.message import Context, Message
+from gateway.message import TRACEPARENT, Context, Message
 from gateway.net.http_call import crossing
 from gateway.net.http_router import PathTemplate
 from gateway.net.json_error import told_failure
@@ -181,7 +181,7 @@ class _Conversation:
         if self._silent and request.body:
             url = f"{url}?{request.body.decode()}"
         if context.trace:
-            headers = (*headers, ("traceparent", context.trace))
+            headers = (*headers, (TRACEPARENT, context.trace))
         socket = await self._where.connect((url, headers))
         feeding: asyncio.Task[None] | None = None
         code = TO_WIRE[Code.CANCELLED]

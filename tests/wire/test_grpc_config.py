@@ -140,4 +140,3 @@ def test_headers_as_metadata(header: Header, carried: Header | None) -> None:
 def test_the_trace_alone_is_metadata() -> None:
     assert to_metadata((), "") is None
     assert to_metadata((), "00-1") == (("traceparent", "00-1"),)
-    assert to_metadata((), "00-1\r\nx: y") is None

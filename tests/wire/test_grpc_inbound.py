@@ -72,7 +72,7 @@ async def test_a_service_gets_body_deadline_trace_peer_and_wanted_headers() -> N
         call = place(channel)(b"\x0a\x03ann", timeout=5, metadata=metadata)
         assert await call == b"\x0a\x01x"
         replied = dict(await call.initial_metadata())
-        await place(channel)(b"")
+        await place(channel)(b"", metadata=(("traceparent", "nonsense"),))
         now = asyncio.get_running_loop().time()
     (request, context), (_, unbounded) = seen
     assert request.body == b"\x0a\x03ann"
