@@ -14,8 +14,8 @@ from gateway.codecs.graphql_request import GraphqlRequest, parse_json, request_o
 from gateway.net.http_call import crossing
 from gateway.net.http_failure import HttpRefusal, headers_of, status_of
 from gateway.net.http_server import HttpReply, HttpRequest
+from gateway.net.http_stream_writer import stream_reply
 from gateway.net.media_type import JSON, accepted, check_media_type
-from gateway.net.reply_writer import stream_reply
 from gateway.net.sse import HEARTBEAT, SSE, SSE_HEADERS, sse
 from gateway.status import Failure
 

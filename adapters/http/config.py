@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway.codecs.json import JsonFormat
+from gateway.codecs.json_settings import JsonSettings
 from gateway.net.cors import Cors
 from gateway.net.http_address import BaseUrl, Listen, Path, one_direction
 from gateway.port import Address, Endpoint
@@ -12,7 +14,7 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 BODYLESS = frozenset({"GET", "DELETE"})
 
 
-class HttpEndpoint(Endpoint):
+class HttpEndpoint(JsonSettings, Endpoint):
     """An HTTP listener (`listen`) or an HTTP service (`target`)."""
 
     listen: Listen | None = Field(
@@ -36,19 +38,12 @@ class HttpEndpoint(Endpoint):
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."
     )
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject", description="Inbound: what to do with members that the request's type does not have."
-    )
-    int64: Literal["string", "number"] = Field(
-        default="string",
-        description="How 64-bit integers are written where the OpenAPI document does not say it; both forms are read.",
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string",
-        description="How decimals are written where the OpenAPI document does not say it; both forms are read.",
-    )
-
     _one_direction = model_validator(mode="after")(one_direction)
+
+    @property
+    def format(self) -> JsonFormat:
+        """As the OpenAPI document says it where there is one, and else as the settings do."""
+        return JsonFormat(self.int64, self.decimal, declared=self.openapi is not None)
 
 
 class _HttpAddress(Address):

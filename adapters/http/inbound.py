@@ -7,8 +7,6 @@ from urllib.parse import urlencode
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
 from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from gateway.codecs.form import FormFormat, parse_form
-from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Message
 from gateway.net.cors import CorsPolicy
@@ -17,10 +15,10 @@ from gateway.net.http_failure import PayloadTooLarge
 from gateway.net.http_problem import problem_reply
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute
+from gateway.net.http_stream_writer import framing_of, stream_reply
 from gateway.net.json_stream import NDJSON, LineReader, array_items
 from gateway.net.media_type import JSON, check_media_type
 from gateway.net.network import Network
-from gateway.net.reply_writer import framing_of, stream_reply
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError, Service
 from gateway.schema.types import STRING, Operation
@@ -38,7 +36,7 @@ class HttpInbound:
         self._name = name
         self._endpoint = endpoint
         self._server = network.http_server(endpoint.listen)
-        self._json = JsonFormat(endpoint.int64, endpoint.decimal, declared=endpoint.openapi is not None)
+        self._json = endpoint.format
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
@@ -54,7 +52,7 @@ class HttpInbound:
             patterns=_patterns(address, bodyless),
             format=FormFormat() if bodyless else self._json,
             reply_format=self._json,
-            unknown=Unknown(self._endpoint.unknown_fields),
+            unknown=self._endpoint.unknown,
             params=wire.template.names,
             open_params=not bodyless,
             **self._common(wire),
@@ -70,7 +68,7 @@ class HttpInbound:
             reply_format=self._json,
             request=operation.request,
             reply=operation.reply,
-            unknown=Unknown(self._endpoint.unknown_fields),
+            unknown=self._endpoint.unknown,
             metadata=dict.fromkeys(wire.template.names, STRING),
             **self._common(wire),
         )

@@ -8,17 +8,16 @@ from adapters.http.openapi import Api, Wire
 from adapters.http.status import code_of
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
 from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
 from gateway.net.http_problem import answered_failure
+from gateway.net.http_stream_reader import ACCEPT, read_replies
 from gateway.net.json_stream import NDJSON, one_line
 from gateway.net.media_type import JSON, parse_media_type
 from gateway.net.network import Network
 from gateway.net.problem_json import failure_of, title
-from gateway.net.reply_reader import ACCEPT, read_replies
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
@@ -40,7 +39,7 @@ class HttpOutbound:
         self._endpoint = endpoint
         self._target = endpoint.target
         self._client = HttpClient(endpoint.max_body_bytes)
-        self._json = JsonFormat(endpoint.int64, endpoint.decimal, declared=endpoint.openapi is not None)
+        self._json = endpoint.format
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
 from gateway.net.cors import Origin, Token
 from gateway.net.http_address import Listen, Path, base_url, one_direction
@@ -19,7 +19,7 @@ END: Final = b""
 Mode = Literal["request-reply", "one-way", "stream"]
 
 
-class WebSocketEndpoint(Endpoint):
+class WebSocketEndpoint(JsonSettings, Endpoint):
     """A WebSocket listener (`listen`) or service (`target`)."""
 
     listen: Listen | None = Field(
@@ -60,21 +60,7 @@ class WebSocketEndpoint(Endpoint):
     idle: Duration = Field(
         default=3600.0, gt=0, description="Without a message for so long, a connection is closed (1001)."
     )
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject", description="Inbound: what to do with members that the request's type does not have."
-    )
-    int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
-    )
-
     _one_direction = model_validator(mode="after")(one_direction)
-
-    @property
-    def format(self) -> JsonFormat:
-        return JsonFormat(self.int64, self.decimal)
 
     @property
     def limits(self) -> WebSocketLimits:

@@ -9,7 +9,6 @@ from adapters.websocket.config import END, IN_FLIGHT, WebSocketEndpoint, WebSock
 from adapters.websocket.status import TO_WIRE
 from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat, parse_form
-from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import Handler, HttpRequest, HttpRoute
@@ -49,7 +48,7 @@ class WebSocketInbound:
             patterns=_patterns(address),
             format=FormFormat() if silent else CorrelatedJson(json, address.field) if address.field else json,
             reply_format=json,
-            unknown=Unknown(self._endpoint.unknown_fields),
+            unknown=self._endpoint.unknown,
             params=template.names,
             open_params=not silent,
             headers=frozenset(name.lower() for name in self._endpoint.forward_headers),

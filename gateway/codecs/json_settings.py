@@ -11,13 +11,15 @@ from gateway.codecs.json import JsonFormat
 class JsonSettings(BaseModel):
     unknown_fields: Literal["reject", "drop"] = Field(
         default="reject",
-        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+        description="Inbound: what to do with members that the message's type does not have. reject: refuse the "
+        "message, or dead-letter it where nobody waits for an answer.",
     )
     int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
+        default="string",
+        description="How 64-bit integers are written where no document says it; both forms are read.",
     )
     decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
+        default="string", description="How decimals are written where no document says it; both forms are read."
     )
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from support.http_gateway import Gateway, Upstream, gateway, upstream
 
-from gateway.net import http_connection, http_server, reply_writer
+from gateway.net import http_connection, http_server, http_stream_writer
 
 LIMIT = 1000
 HEAD = b"Host: x\r\nConnection: close\r\n"
@@ -434,14 +434,14 @@ async def test_an_empty_stream_is_whole(http: Gateway) -> None:
 
 
 async def test_a_quiet_stream_has_a_heartbeat(http: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_writer, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(http_stream_writer, "HEARTBEAT_SECONDS", 0.05)
     for accept, beat in ((b"*/*", b" "), (b"application/x-ndjson", b"\n"), (b"text/event-stream", b":\n\n")):
         _, _, body = await stream(http, accept, b"?end=hang", until=b"1\r\n" + beat if len(beat) == 1 else beat)
         assert beat in chunks(body)[0]
 
 
 async def test_headers_go_out_before_the_first_reply(http: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_writer, "FIRST_REPLY_SECONDS", 0.01)
+    monkeypatch.setattr(http_stream_writer, "FIRST_REPLY_SECONDS", 0.01)
     status, headers, _ = await stream(http, b"text/event-stream", b"?n=0&end=hang", until=b"\r\n\r\n")
     assert (status, headers["content-type"], headers["cache-control"]) == (200, "text/event-stream", "no-cache")
 

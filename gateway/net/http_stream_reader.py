@@ -1,4 +1,4 @@
-"""The replies in an upstream's HTTP body: server-sent events, NDJSON or a JSON array, as reply_writer writes them."""
+"""The replies in an upstream's HTTP body: server-sent events, NDJSON or a JSON array, as they are written here."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
