@@ -162,7 +162,7 @@ def check_published(calls: Calls, published: Ledger, figures: str) -> None:
 
 @pytest.mark.parametrize("kafka", ["apache"], indirect=True)
 async def test_kafka(kafka: Bootstrap, topic: str, tmp_path: Path) -> None:
-    partitions, window, kills = 2, 64, 3
+    partitions, window, kills = 2, 64, 2
     events = f"{topic}-events"
     await asyncio.to_thread(create_topic, kafka, topic, partitions)
     await asyncio.to_thread(create_topic, kafka, events)

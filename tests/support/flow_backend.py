@@ -1,7 +1,8 @@
 """A backend in a process of its own that streams without end in every protocol: to be frozen, killed and watched.
 
 A request names a mode and a label, "flood-LABEL". flood: messages of 64 KiB as fast as they are taken. tick: small
-ones, twenty a second. What the label's streams did is told at GET /stats.
+ones, twenty a second. What the label's streams did is told at GET /stats. Orders are noted by their message-id, and
+told at GET /orders.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import signal
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,12 +57,20 @@ class FlowBackend:
     async def stats(self) -> dict[str, dict[str, int]]:
         """By label: opened, sent and received messages, ended streams."""
 
+        found: dict[str, dict[str, int]] = await self._get("stats")
+        return found
+
+    async def orders(self) -> dict[str, int]:
+        """How often PlaceOrder was called with which message-id."""
+        found: dict[str, int] = await self._get("orders")
+        return found
+
+    async def _get(self, page: str) -> Any:
         def fetch() -> Any:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/stats", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/{page}", timeout=5) as answer:
                 return json.load(answer)
 
-        found: dict[str, dict[str, int]] = await asyncio.to_thread(fetch)
-        return found
+        return await asyncio.to_thread(fetch)
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -85,6 +95,7 @@ class FlowBackend:
 class _Streams:
     def __init__(self) -> None:
         self.stats: dict[str, dict[str, int]] = {}
+        self.orders: Counter[str] = Counter()
 
     def of(self, request: str) -> tuple[str, dict[str, int]]:
         mode, _, label = request.partition("-")
@@ -108,6 +119,7 @@ async def _serve_grpc(streams: _Streams, port: int) -> None:
     from support.grpc_orders import pb2
 
     async def place(request: Any, context: Any) -> Any:
+        streams.orders[dict(context.invocation_metadata()).get("message-id", "")] += 1
         return pb2.Order(order_id="o-1", customer_id=request.customer_id)
 
     async def watch(request: Any, context: Any) -> AsyncIterator[Any]:
@@ -160,6 +172,9 @@ async def _serve_http(streams: _Streams, port: int) -> None:
     async def stats(request: web.Request) -> web.Response:
         return web.json_response(streams.stats)
 
+    async def orders(request: web.Request) -> web.Response:
+        return web.json_response(streams.orders)
+
     async def stream(request: web.Request) -> web.StreamResponse:
         sse = request.match_info["kind"] == "sse"
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream" if sse else "application/x-ndjson"})
@@ -185,6 +200,7 @@ async def _serve_http(streams: _Streams, port: int) -> None:
 
     application = web.Application(client_max_size=2**40)
     application.router.add_get("/stats", stats)
+    application.router.add_get("/orders", orders)
     application.router.add_get("/{kind:sse|ndjson}/{mode}", stream)
     application.router.add_post("/take/{mode}", take)
     runner = web.AppRunner(application, handler_cancellation=True)
