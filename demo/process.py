@@ -58,14 +58,15 @@ class Process:
         return await self._process.wait()
 
     async def stop(self, grace: float) -> None:
-        """SIGTERM, and SIGKILL after so many seconds."""
+        """SIGTERM, and SIGKILL after so many seconds; 0 is SIGKILL at once."""
         process = self._process
         if process is None:
             return
         if process.returncode is None:
-            _signal(process, signal.SIGTERM)
+            # One signal where one will do: before a second one the child may be reaped behind asyncio's back.
+            _signal(process, signal.SIGTERM if grace else signal.SIGKILL)
             try:
-                async with asyncio.timeout(grace):
+                async with asyncio.timeout(grace or None):
                     await process.wait()
             except TimeoutError:
                 _signal(process, signal.SIGKILL)

@@ -14,7 +14,8 @@ from aiormq.exceptions import AMQPError
 from demo.addresses import HOST, Addresses, split
 from demo.process import Process, StartError
 
-START_SECONDS: Final = 15.0
+START_SECONDS: Final = 20.0
+"""From the demo's start on."""
 # Debian's own command changes to another user; what it calls stands here.
 _DEBIAN: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _MISSING: Final = (
@@ -40,8 +41,7 @@ class RabbitMQ:
         """At once: nothing that it keeps is needed again."""
         for process in (self.node, self._mapper):
             if process is not None:
-                process.kill()
-                await process.stop(1.0)
+                await process.stop(0.0)
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -66,6 +66,7 @@ class Stage:
             {**os.environ, **addresses.environment, "PYTHONUNBUFFERED": "1"},
         )
         self._progress = progress
+        self._rabbit_starts: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -104,25 +105,27 @@ class Stage:
             (self.board, addresses.board),
             (self.carrier, addresses.carrier),
             (self.partner, addresses.partner),
-            *([] if self.rabbit.absent else [(self.payments, addresses.amqp_url)]),
         ]
 
-    def clear(self) -> None:
-        """Forget what the backends received."""
-        for backend, _ in self._backends:
-            backend.inbox.clear()
+    async def rabbit_started(self) -> str:
+        """Why there is no RabbitMQ, or empty. Waits until that is known, at most demo.rabbit.START_SECONDS."""
+        if self._rabbit_starts is not None:
+            await asyncio.wait({self._rabbit_starts})
+            self._rabbit_starts.result()
+        return self.rabbit.absent
 
     async def _start(self) -> None:
         stack = self._stack
         if not ROUTES.is_file():
             raise StartError(f"{ROUTES} is missing: run the demo in a checkout")
-        self._progress("starting the Kafka broker and RabbitMQ")
-        stack.push_async_callback(self.broker.stop, STOP_SECONDS)
+        # RabbitMQ takes longest and is needed last: the tour begins without it.
         stack.push_async_callback(self.rabbit.stop)
-        rabbit = asyncio.create_task(self.rabbit.start(), name="RabbitMQ starts")
-        stack.push_async_callback(_cancel, rabbit)
+        stack.push_async_callback(self.payments.stop)
+        self._rabbit_starts = asyncio.create_task(self._start_rabbit(), name="RabbitMQ starts")
+        stack.push_async_callback(_cancel, self._rabbit_starts)
+        self._progress("starting the Kafka broker")
+        stack.push_async_callback(self.broker.stop, STOP_SECONDS)
         await self.broker.start()
-        await rabbit
         self._progress("starting the backends")
         for backend, address in self._backends:
             stack.push_async_callback(backend.stop)
@@ -131,6 +134,11 @@ class Stage:
         stack.push_async_callback(self.gateway.stop, STOP_SECONDS)
         await self.gateway.start()
         await self.gateway.wait_until(self._why_not_serving, START_SECONDS)
+
+    async def _start_rabbit(self) -> None:
+        await self.rabbit.start()
+        if not self.rabbit.absent:
+            await self.payments.start(self.addresses.amqp_url)
 
     async def settled(self, endpoint: str) -> None:
         """Return when this endpoint is ready, its consumers included: Kafka lets a group's first member wait."""

@@ -10,13 +10,13 @@ from demo.scene import Scene, SkippedError
 from demo.step import Step
 
 
-def _require(scene: Scene) -> None:
-    if scene.stage.rabbit.absent:
-        raise SkippedError(f"RabbitMQ: {scene.stage.rabbit.absent}")
+async def _require(scene: Scene) -> None:
+    if absent := await scene.stage.rabbit_started():
+        raise SkippedError(f"RabbitMQ: {absent}")
 
 
 async def pay(scene: Scene) -> None:
-    _require(scene)
+    await _require(scene)
     await scene.stage.settled("rabbit")
     answer = await scene.caller.rest("POST", "/payments", {"order_id": scene.order_id, "cents": 1600})
     await scene.arrived(scene.stage.payments.inbox, "payment", "yaml")
@@ -25,7 +25,7 @@ async def pay(scene: Scene) -> None:
 
 
 async def to_soap(scene: Scene) -> None:
-    _require(scene)
+    await _require(scene)
     message = {"order_id": scene.order_id, "at": "2025-06-03T09:00:00Z"}
     scene.report.sent("AMQP message to queue returns", json.dumps(message), "json")
     connection = await aiormq.connect(scene.stage.addresses.amqp_url)
