@@ -35,9 +35,10 @@ class Jobs(_Section):
     max_running: int = Field(default=1000, ge=1, description="Most jobs that run at once.")
     max_kept: int = Field(default=100_000, ge=1, description="Most jobs in the file, running and ended.")
     max_bytes: int = Field(
-        default=1024 * 1024 * 1024,
+        default=256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Largest size of the file, in bytes. A quarter of it is for results: requests don't fill that.",
+        description="Largest size of the file, in bytes. A quarter of it is for outcomes: requests don't fill that. "
+        "Requests of running jobs are in memory, too.",
     )
 
 

@@ -11,7 +11,7 @@ from gateway.message import TRACEPARENT
 
 ANY: Final = "*"
 _READ: Final = ("Content-Type", "Last-Event-ID", TRACEPARENT)
-_TOLD: Final = ("Retry-After",)
+_TOLD: Final = ("Retry-After", "Location")
 _VARY: Final = (("Vary", "Origin"),)
 """A cache must not give one origin's reply to another."""
 
@@ -41,7 +41,8 @@ class Cors(BaseModel):
         "Last-Event-ID, traceparent and forward_headers.",
     )
     expose: tuple[Token, ...] = Field(
-        default=(), description="Headers of replies that pages may read besides Retry-After and those that any may."
+        default=(),
+        description="Headers of replies that pages may read besides Retry-After, Location and those that any may.",
     )
     credentials: bool = Field(
         default=False, description="Pages may call with the cookies and certificates that the browser has for us."

@@ -170,6 +170,8 @@ async def test_what_was_accepted_survives_the_process(tmp_path: Path, how: signa
             await until(lambda: len(service.seen) == 21)
             os.kill(gateway.process.pid, how)
             await asyncio.wait_for(gateway.process.wait(), 20)
+            if how is signal.SIGTERM:
+                assert "20 jobs are left to the next start" in gateway.log.read_text()
         for number in range(20):
             service.answers[f"case {number}"] = (200, {"price": number})
         async with running_gateway(tmp_path, config) as gateway:

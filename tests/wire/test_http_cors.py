@@ -118,7 +118,7 @@ async def test_preflights_that_are_not_granted(path: bytes, origin: bytes, metho
 
 async def test_replies_and_errors_can_be_read() -> None:
     async with serving({"origins": ["https://shop.example"], "expose": ["X-Stock"]}) as http:
-        told = {GRANT: "https://shop.example", "access-control-expose-headers": "Retry-After, X-Stock"}
+        told = {GRANT: "https://shop.example", "access-control-expose-headers": "Retry-After, Location, X-Stock"}
         status, headers, _ = await ask(http, b"POST", b"/orders", SHOP, body=b"{}")
         assert (status, granted(headers), headers["vary"]) == (200, told, "Origin")
         status, headers, _ = await ask(http, b"POST", b"/fail", SHOP, body=b"{}")
