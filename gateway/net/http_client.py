@@ -1,6 +1,7 @@
 """The HTTP/1.1 client that endpoints share. aiohttp is the engine behind it and does not leak past this file."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from types import TracebackType
 from typing import Final
@@ -10,6 +11,7 @@ import msgspec
 from aiohttp import ClientTimeout
 from yarl import URL
 
+from gateway.net.tcp_keepalive import KEEPALIVE_SECONDS, keep_alive
 from gateway.status import Code, Failure
 
 CONNECT_SECONDS: Final = 5.0
@@ -83,7 +85,7 @@ class HttpClient:
         session = self._session
         if session is None:
             session = self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(limit=self._connections, socket_factory=_socket),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Content-Type"),
                 trust_env=False,
@@ -191,3 +193,11 @@ class HttpStream:
                 )
             case _:
                 return Failure(Code.INVALID_ARGUMENT, "a header has characters that HTTP can't carry", sent=False)
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """For a stream that is quiet, of a server that may have vanished."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    keep_alive(made, KEEPALIVE_SECONDS)
+    return made

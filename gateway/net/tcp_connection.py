@@ -7,9 +7,10 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from gateway.net.framing import FrameReader, FramingError
+from gateway.net.tcp_keepalive import keep_alive
 
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 2.0
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            _keep_alive(sock, self._options.keepalive)
+            keep_alive(sock, self._options.keepalive)
         if not self._inbound:
             transport.set_write_buffer_limits(high=0)
         self._connections.add(self)
@@ -326,17 +327,3 @@ class Connections:
         now = loop.time()
         for connection in self:
             connection.check(now)
-
-
-def _keep_alive(sock: Any, seconds: float | None) -> None:
-    """Have the system ask a silent peer after so many seconds whether it is there; it gives up after three times."""
-    if seconds is None:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", int(seconds)),
-        ("TCP_KEEPINTVL", max(1, int(seconds / 3))),
-        ("TCP_KEEPCNT", 3),
-    ):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

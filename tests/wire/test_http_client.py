@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,13 @@ async def test_a_stream_is_read_as_it_comes() -> None:
         assert (reply.status, await anext(chunks)) == (200, b"some")
         with pytest.raises(Failure):
             await anext(chunks)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells the timers of connections")
+async def test_a_silent_peer_is_asked_whether_it_is_there() -> None:
+    async with client() as (http, url):
+        assert (await http.request("POST", url + "/echo")).status == 200
+        port = f":{int(url.rpartition(':')[2]):04X}"
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        timers = [line[5].partition(":")[0] for line in lines if line[2].endswith(port) and line[3] == "01"]
+        assert timers == ["02"], "the timer of keepalive"
