@@ -33,7 +33,7 @@ class Channel:
         self._what = what
         self._confirms = confirms
         self._lost = lost
-        self._keeper: Keeper[AbstractChannel] = Keeper(f"amqp {what}", self._serve, self._explain, unreachable(), log)
+        self._keeper: Keeper[AbstractChannel] = Keeper(f"amqp {what}", self, self._explain, unreachable(), log)
 
     @property
     def unready(self) -> str:
@@ -52,26 +52,26 @@ class Channel:
         await self._connection.check()
         return self._keeper.client or await self._keeper.get()
 
-    async def _serve(self) -> None:
-        channel = await self._connection.channel(confirms=self._confirms)
-        try:
-            if self._prepare is not None:
-                await self._prepare(channel)
-            self._keeper.up(channel)
-            await self._closed(channel)
-        finally:
-            self._keeper.renew(channel)
-            if self._lost is not None:
-                self._lost()
-            await bounded(channel.close(), CLOSE_SECONDS)
+    # -- as what its keeper keeps
 
-    async def _closed(self, channel: AbstractChannel) -> None:
+    async def open(self) -> AbstractChannel:
+        return await self._connection.channel(confirms=self._confirms)
+
+    async def serve(self, channel: AbstractChannel) -> None:
+        if self._prepare is not None:
+            await self._prepare(channel)
+        self._keeper.up(channel)
         try:
             await channel.closing
         except (*BROKEN, asyncio.CancelledError) as error:
             if cancelled():
                 raise
             log.warning("amqp %s: opened anew after: %s", self._what, error)
+
+    async def close(self, channel: AbstractChannel) -> None:
+        if self._lost is not None:
+            self._lost()
+        await bounded(channel.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:
         known = isinstance(error, (*BROKEN, asyncio.CancelledError))

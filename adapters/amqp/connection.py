@@ -39,7 +39,7 @@ class Connection:
         self._network = network
         self._purpose = purpose
         self._tls: ssl.SSLContext | None = None
-        self._keeper: Keeper[Client] = Keeper(f"amqp {purpose}", self._serve, self._explain, unreachable(), log)
+        self._keeper: Keeper[Client] = Keeper(f"amqp {purpose}", self, self._explain, unreachable(), log)
 
     @property
     def unready(self) -> str:
@@ -69,27 +69,30 @@ class Connection:
         async with asyncio.timeout(CHANNEL_SECONDS):
             return await client.channel(publisher_confirms=confirms)
 
-    async def _serve(self) -> None:
+    # -- as what its keeper keeps
+
+    async def open(self) -> Client:
         endpoint = self._endpoint
         name = f"{endpoint.connection_name}: {self._purpose}"
         url = endpoint.address.with_query(heartbeat=str(int(endpoint.heartbeat)), name=name)
-        client = Client(url, context=self._tls)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect()
-            closing = client.closing
-            while not closing.done():
-                if await _unblocked(client):
-                    self._keeper.up(client)
-                else:
-                    short = f"{endpoint.place} takes no messages now: it is short of memory or disk"
-                    self._keeper.down(short, busy())
-                await asyncio.wait((closing,), timeout=WATCH_SECONDS)
-            await closing
-            raise ConnectionError("the broker closed the connection")
-        finally:
-            self._keeper.renew(client)
-            await bounded(client.close(), CLOSE_SECONDS)
+        return Client(url, context=self._tls)
+
+    async def serve(self, client: Client) -> None:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.connect()
+        closing = client.closing
+        while not closing.done():
+            if await _unblocked(client):
+                self._keeper.up(client)
+            else:
+                short = f"{self._endpoint.place} takes no messages now: it is short of memory or disk"
+                self._keeper.down(short, busy())
+            await asyncio.wait((closing,), timeout=WATCH_SECONDS)
+        await closing
+        raise ConnectionError("the broker closed the connection")
+
+    async def close(self, client: Client) -> None:
+        await bounded(client.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:
         why = f"can't reach {self._endpoint.place}: {_text(error)}"

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.keeper import Keeper, Trouble
+from gateway.net.keeper import Keeper, Kept, Trouble
 from gateway.net.network import Network
 from gateway.net.tls import client_context
 from gateway.status import Failure
@@ -55,9 +55,9 @@ class Connection:
             **self._security,
         }
 
-    def keeper(self, what: str, client: type[T], serve: Callable[[], Awaitable[None]]) -> Keeper[T]:
+    def keeper(self, what: str, kept: Kept[T]) -> Keeper[T]:
         """Of a client of this endpoint."""
-        return Keeper(f"kafka {what}", serve, self._explain, unreachable(), log)
+        return Keeper(f"kafka {what}", kept, self._explain, unreachable(), log)
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A client that commits when it is told to."""
@@ -83,7 +83,7 @@ class Connection:
         return options
 
     async def _explain(self, error: BaseException) -> Trouble:
-        """What keeps a client from connecting.
+        """As Explain.
 
         aiokafka tells only that no server would do; this asks the servers once more, for their own reasons.
         """

@@ -15,7 +15,7 @@ from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
 from gateway.message import Context, Message
 from gateway.net.broker_reply import Reply
-from gateway.net.keeper import bounded
+from gateway.net.keeper import Keeper, bounded
 from gateway.net.redelivery import Redelivery
 from gateway.net.settlement import Counts, Settlement
 from gateway.net.window import Window
@@ -53,7 +53,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = group
         self._producer = producer
         self._settlement = Settlement(f"kafka group {group}", counts, self._limit, log)
-        self._keeper = connection.keeper(f"group {group}", AIOKafkaConsumer, self._serve)
+        self._keeper: Keeper[AIOKafkaConsumer] = connection.keeper(f"group {group}", self)
         self._client: AIOKafkaConsumer | None = None
         self._windows: dict[TopicPartition, Window[ConsumerRecord]] = {}
         self._wake = asyncio.Event()
@@ -121,7 +121,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except (KafkaError, IllegalStateError) as error:
             self._break(error)
 
-    async def _serve(self) -> None:
+    # -- as what its keeper keeps
+
+    async def open(self) -> AIOKafkaConsumer:
         source = self.source
         self._error = None
         client = self._client = self._connection.consumer(
@@ -134,16 +136,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=NEVER_MILLISECONDS,
         )
         client.subscribe(source.topic, listener=self)
-        try:
-            await start(client)
-            await self._watch(client)
-        finally:
-            # Let go of all partitions, within bounds.
-            await asyncio.gather(*(window.release(0.0) for window in self._windows.values()))
-            await self._commit()
-            self._windows.clear()
-            self._client = None
-            await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
+        return client
+
+    async def serve(self, client: AIOKafkaConsumer) -> None:
+        await start(client)
+        await self._watch(client)
+
+    async def close(self, client: AIOKafkaConsumer) -> None:
+        """Let go of all partitions first."""
+        await asyncio.gather(*(window.release(0.0) for window in self._windows.values()))
+        await self._commit()
+        self._windows.clear()
+        self._client = None
+        await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Commit now and then. Raises what broke the consumer."""

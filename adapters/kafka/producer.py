@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from adapters.kafka.config import Endpoint
 from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
 from adapters.kafka.status import failure, unreachable
+from gateway.net.keeper import Keeper
 from gateway.status import Code, Failure, invalid
 
 BATCH_BYTES: Final = 256 * 1024  # buffered for one partition, beyond which publish() waits
@@ -53,7 +54,7 @@ class Producer:
         self._connection = connection
         self._endpoint = endpoint
         self._limit = limit
-        self._keeper = connection.keeper(f"producer of {endpoint.client_id}", AIOKafkaProducer, self._serve)
+        self._keeper: Keeper[AIOKafkaProducer] = connection.keeper(f"producer of {endpoint.client_id}", self)
         self._broken: asyncio.Future[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._open = 0
@@ -150,9 +151,11 @@ class Producer:
             self._keeper.renew(client)
             self._broken.set_result(None)
 
-    async def _serve(self) -> None:
+    # -- as what its keeper keeps
+
+    async def open(self) -> AIOKafkaProducer:
         endpoint = self._endpoint
-        client = AIOKafkaProducer(
+        return AIOKafkaProducer(
             **self._connection.options,
             acks="all",
             enable_idempotence=endpoint.idempotent,
@@ -160,16 +163,8 @@ class Producer:
             max_batch_size=min(BATCH_BYTES, endpoint.max_message_bytes),
             max_request_size=self._limit,
         )
-        try:
-            await self._start(client)
-            await self._watch(client)
-        finally:
-            flush = FLUSH_SECONDS if not self._keeper.unready else 0.0
-            closing = asyncio.create_task(_close(client, flush), name="kafka producer closes")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
 
-    async def _start(self, client: AIOKafkaProducer) -> None:
+    async def serve(self, client: AIOKafkaProducer) -> None:
         try:
             await start(client)
         except _NOT_IDEMPOTENT as error:
@@ -177,6 +172,14 @@ class Producer:
                 raise
             hint = "a broker that knows no idempotent producers needs `idempotent: false`"
             raise type(error)(f"{error}; {hint}") from error
+        await self._watch(client)
+
+    async def close(self, client: AIOKafkaProducer) -> None:
+        """In the background: the next one is not to wait for it."""
+        flush = FLUSH_SECONDS if not self._keeper.unready else 0.0
+        closing = asyncio.create_task(_close(client, flush), name="kafka producer closes")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _watch(self, client: AIOKafkaProducer) -> None:
         """Serve until the client is broken or its brokers are gone for long."""

@@ -10,7 +10,7 @@ from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
 from gateway.net.broker_reply import CORRELATION_ID
 from gateway.net.counters import Counter
-from gateway.net.keeper import bounded
+from gateway.net.keeper import Keeper, bounded
 from gateway.net.pending_replies import PendingReplies, Question
 from gateway.status import Code, Failure
 
@@ -35,7 +35,7 @@ class Replies:
         self._partition = partition
         self._next: dict[TopicPartition, int] = {}
         self._pending: PendingReplies[ConsumerRecord] = PendingReplies(late, shared=True)
-        self._keeper = connection.keeper(f"reply topic {topic}", AIOKafkaConsumer, self._serve)
+        self._keeper: Keeper[AIOKafkaConsumer] = connection.keeper(f"reply topic {topic}", self)
 
     @property
     def unready(self) -> str:
@@ -55,19 +55,23 @@ class Replies:
         await self._keeper.get()
         return self._pending.ask()
 
-    async def _serve(self) -> None:
-        partitions = await self._producer.partitions(self._topic)
-        client = self._connection.consumer(
+    # -- as what its keeper keeps
+
+    async def open(self) -> AIOKafkaConsumer:
+        return self._connection.consumer(
             # Where the topic was made anew, or has lost what was not read: replies are not to be skipped.
             auto_offset_reset="earliest",
             metadata_max_age_ms=METADATA_MILLISECONDS,
         )
-        try:
-            await start(client)
-            await self._assign(client, partitions)
-            await self._read(client)
-        finally:
-            await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
+
+    async def serve(self, client: AIOKafkaConsumer) -> None:
+        partitions = await self._producer.partitions(self._topic)
+        await start(client)
+        await self._assign(client, partitions)
+        await self._read(client)
+
+    async def close(self, client: AIOKafkaConsumer) -> None:
+        await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
     async def _assign(self, client: AIOKafkaConsumer, partitions: set[int]) -> None:
         """Read these partitions: from now at first, later from where reading was, new ones from their beginning."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -26,29 +26,42 @@ class Trouble(msgspec.Struct, frozen=True):
     known: bool = True
 
 
+class Kept(Protocol[T]):
+    """How one client is had."""
+
+    async def open(self) -> T:
+        """A new client, which close() will be called with."""
+        ...
+
+    async def serve(self, client: T) -> None:
+        """Connect it, call Keeper.up() with it, and return or raise when it has ended.
+
+        After it returned, callers wait for the next client, which is opened at once unless this one was short-lived;
+        after it raised, they are refused until there is one.
+        """
+        ...
+
+    async def close(self, client: T) -> None:
+        """Release it, within bounds; also when `serve` was cancelled."""
+        ...
+
+
+Explain = Callable[[BaseException], Awaitable[Trouble]]
+"""What open() or serve() raised. That may be a CancelledError, which some libraries raise when a connection ends."""
+
+
 class Keeper(Generic[T]):
-    """Serves one client after the other.
+    """Keeps one client after the other.
 
     what: for logs, such as "kafka group orders".
-    serve: opens a client, calls up() with it, returns or raises when it has ended, and closes it. After it returned,
-        callers wait for the next one, which is opened at once unless this one was short-lived; after it raised, they
-        are refused until there is one.
-    explain: what it raised. That may be a CancelledError, which some libraries raise when a connection ends.
     gone: what callers are told where nothing else is known.
     """
 
-    def __init__(
-        self,
-        what: str,
-        serve: Callable[[], Awaitable[None]],
-        explain: Callable[[BaseException], Awaitable[Trouble]],
-        gone: Failure,
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, what: str, kept: Kept[T], explain: Explain, gone: Failure, log: logging.Logger) -> None:
         self.client: T | None = None
         self.unready = "not connected yet"
         self._what = what
-        self._serve = serve
+        self._kept = kept
         self._explain = explain
         self._gone = gone
         self._log = log
@@ -88,7 +101,7 @@ class Keeper(Generic[T]):
         self._change(None, told or self._gone)
 
     def renew(self, client: T) -> None:
-        """Give this client to nobody any more: `serve` is about to end."""
+        """Give this client to nobody any more, and let callers wait for the next one."""
         if self.client is client:
             self._change(None, None)
 
@@ -116,25 +129,47 @@ class Keeper(Generic[T]):
         changed.set()
 
     async def _keep(self) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
-            began = clock()
-            try:
-                await self._serve()
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and cancelled():
-                    raise
-                self.client = None
-                self._attempt += 1
-                pause = backoff(self._attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
-                trouble = await self._explain(error)
-                if not trouble.known:
-                    self._log.error("%s: bug", self._what, exc_info=error)
-                self.down(trouble.why, trouble.told)
-            else:
-                self._change(None, None)
-                pause = 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
+            pause = await self._once()
             await asyncio.sleep(pause)
+
+    async def _once(self) -> float:
+        """Keep one client. Returns how long to wait for the next one, in seconds."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        client: T | None = None
+        try:
+            client = await self._kept.open()
+            await self._kept.serve(client)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancelled():
+                raise
+            self._attempt += 1
+            await self._fail(error)
+            return backoff(self._attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
+        else:
+            return 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
+        finally:
+            if client is not None:
+                self.renew(client)
+                await self._close(client)
+
+    async def _fail(self, error: BaseException) -> None:
+        if self.client is not None:
+            self.renew(self.client)
+        try:
+            trouble = await self._explain(error)
+        except Exception as bug:
+            trouble = Trouble(str(bug) or type(bug).__name__, self._gone, known=False)
+        if not trouble.known:
+            self._log.error("%s: bug", self._what, exc_info=error)
+        self.down(trouble.why, trouble.told)
+
+    async def _close(self, client: T) -> None:
+        try:
+            await self._kept.close(client)
+        except Exception:
+            self._log.exception("%s: not closed", self._what)
 
 
 def cancelled() -> bool:

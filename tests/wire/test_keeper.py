@@ -24,15 +24,22 @@ class Peer:
     """Serves numbers as clients: the n-th one ends as the n-th of `ends` says, the last of them over and over."""
 
     def __init__(self, *ends: Callable[["Peer"], Awaitable[None]]) -> None:
-        self.keeper: Keeper[int] = Keeper("toy", self._serve, self._explain, GONE, logging.getLogger("toy"))
+        self.keeper: Keeper[int] = Keeper("toy", self, self._explain, GONE, logging.getLogger("toy"))
         self.served = 0
+        self.closed: list[tuple[int, str]] = []
         self.go = asyncio.Event()
         self._ends = ends
 
-    async def _serve(self) -> None:
-        end = self._ends[min(self.served, len(self._ends) - 1)]
+    async def open(self) -> int:
         self.served += 1
-        await end(self)
+        return self.served
+
+    async def serve(self, client: int) -> None:
+        await self._ends[min(client, len(self._ends)) - 1](self)
+
+    async def close(self, client: int) -> None:
+        assert self.keeper.client is None
+        self.closed.append((client, self.keeper.unready))
 
     async def _explain(self, error: BaseException) -> Trouble:
         return Trouble(f"told: {error}", Failure(Code.PERMISSION_DENIED, "no entry"), isinstance(error, OSError))
@@ -88,6 +95,8 @@ async def test_callers_are_refused_as_the_peer_refuses_until_it_works(caplog: py
         assert peer.keeper.unready == ""
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["toy: told: refused"], "what did not change is logged once"
+    refused = [(client, "told: refused") for client in (1, 2, 3)]
+    assert peer.closed == [*refused, (4, "")], "what is wrong is told before the client is closed"
 
 
 async def test_a_client_that_is_silent_for_a_while() -> None:
@@ -131,6 +140,18 @@ async def test_a_bug_is_logged_with_its_traceback_and_ends_nothing(caplog: pytes
     async with kept(bug, works) as peer:
         assert await peer.keeper.opened() == 2
     assert any(record.exc_info for record in caplog.records)
+
+
+async def test_a_bug_in_explaining_ends_nothing() -> None:
+    async def breaks(peer: Peer) -> None:
+        raise OSError("refused")
+
+    async with kept(breaks, works) as peer:
+        peer.keeper._explain = None  # type: ignore[assignment]
+        with pytest.raises(Failure, match="gone"):
+            await peer.keeper.get()
+        assert "not callable" in peer.keeper.unready
+        assert await peer.keeper.opened() == 2
 
 
 async def test_pauses_grow_while_nothing_works_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
