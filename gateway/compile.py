@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway import bridge, registry
+from gateway.backbone import Lent, lend
 from gateway.bridge import BridgeError
 from gateway.config import Config, EndpointConfig, RouteConfig
 from gateway.job import JobRoute, Jobs
@@ -40,6 +41,7 @@ class Plan:
     """All that serves, compiled.
 
     pending: route -> why its contract isn't known yet; such a route answers UNAVAILABLE.
+    lent: endpoint -> its backbone.
     jobs: None where routes.yaml keeps none. job_routes: how they are called.
     """
 
@@ -49,6 +51,7 @@ class Plan:
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     explanations: dict[str, Explanation] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
+    lent: dict[str, Lent] = field(default_factory=dict)
     losses: list[Problem] = field(default_factory=list)
     jobs: Jobs | None = None
     job_routes: dict[str, JobRoute] = field(default_factory=dict)
@@ -100,6 +103,7 @@ class _Compiler:
                 self._open(route.status_endpoint, inbound=True)
         plan.jobs = self._jobs()
         sides: list[tuple[str, Inbound | Outbound]] = [*plan.inbounds.items(), *plan.outbounds.items()]
+        sides += [(lent.bus.name, side) for lent in plan.lent.values() for side in lent.sides]
         await asyncio.gather(*(self._load(name, side) for name, side in sides))
         claims: dict[str, str] = {}
         holders: dict[str, str] = {}
@@ -135,8 +139,12 @@ class _Compiler:
         side = adapter.inbound if inbound else adapter.outbound
         if side is None:
             return  # config has refused such a route
+        lent = self._lent(name)
         try:
-            opened[name] = side.open(name, endpoint.endpoint, self._network)
+            if lent is not None and side.on_backbone is not None:
+                opened[name] = side.on_backbone(name, endpoint.endpoint, self._network, lent.bus)
+            else:
+                opened[name] = side.open(name, endpoint.endpoint, self._network)
         except ContractError as error:
             self._problems.append(
                 self._config.document.problem(("endpoints", name, *error.field), error.message, error.hint)
@@ -146,7 +154,19 @@ class _Compiler:
         previous = self._previous
         if previous is None or previous.config.endpoints.get(name) != endpoint:
             return None
+        lent = previous.lent.get(name)
+        if lent is not None:
+            if previous.config.endpoints[lent.bus.name] != self._config.endpoints.get(lent.bus.name):
+                return None
+            self._plan.lent[name] = lent
         return previous.inbounds.get(name) if inbound else previous.outbounds.get(name)
+
+    def _lent(self, name: str) -> Lent | None:
+        """The backbone of an endpoint, the same one for both its sides."""
+        lent = self._plan.lent.get(name) or lend(self._config, name, self._network)
+        if lent is not None:
+            self._plan.lent[name] = lent
+        return lent
 
     async def _load(self, name: str, side: Inbound | Outbound) -> None:
         try:

@@ -11,7 +11,7 @@ from gateway import registry
 from gateway.bridge import Replies, Requests
 from gateway.document import Document
 from gateway.duration import Duration
-from gateway.port import Address, Endpoint, Side
+from gateway.port import Address, Endpoint, OnBackbone, Side
 from gateway.problem import ConfigError, Problem
 from gateway.rules import Rule
 from gateway.status import Code
@@ -167,6 +167,8 @@ class _Reader:
             endpoint = self._endpoint(name, section)
             if endpoint is not None:
                 endpoints[name] = endpoint
+        for endpoint in endpoints.values():
+            self._backbone(endpoint, endpoints, declared)
         routes = {}
         for name, section in self._sections(data, "routes").items():
             route = self._route(name, section, endpoints, declared)
@@ -205,6 +207,21 @@ class _Reader:
         rest = {key: value for key, value in section.items() if key != "protocol"}
         endpoint = self._model(adapter.endpoint, rest, keys)
         return None if endpoint is None else EndpointConfig(name, adapter.protocol, endpoint)
+
+    def _backbone(
+        self, config: EndpointConfig, endpoints: Mapping[str, EndpointConfig], declared: Mapping[str, Any]
+    ) -> None:
+        endpoint = config.endpoint
+        if not isinstance(endpoint, OnBackbone) or not endpoint.backbone:
+            return
+        keys = ("endpoints", config.name, "backbone")
+        bearer = endpoints.get(endpoint.backbone)
+        if bearer is None:
+            if endpoint.backbone not in declared:  # else its own problem is reported already
+                self._report(keys, f"there is no endpoint {endpoint.backbone}", _near(endpoint.backbone, declared))
+        elif registry.adapter(bearer.protocol).backbone is None:
+            able = [name for name in registry.protocols() if registry.adapter(name).backbone is not None]
+            self._report(keys, f"{bearer.protocol} can't be a backbone", f"{', '.join(able)} can")
 
     def _route(
         self, name: str, section: Any, endpoints: Mapping[str, EndpointConfig], declared: Mapping[str, Any]

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.codecs.cloudevents import CloudEvent
 from gateway.codecs.format import Format, Unknown
+from gateway.journal.subscription import Settings
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -99,6 +101,22 @@ class Endpoint(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     forward_headers: tuple[str, ...] = Field(
         default=(), description="Metadata names that may cross from this endpoint, besides the W3C trace context."
+    )
+
+
+class OnBackbone(Endpoint):
+    """Base of an Endpoint whose events may lie on another endpoint's broker; its sides have Side.on_backbone."""
+
+    backbone: str = Field(
+        default="",
+        description="The name of another endpoint, whose broker bears the events: gateways with the same one share "
+        "them. Acknowledgement, redelivery and dead letters are that protocol's.",
+    )
+    stream: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        description="What the events are called on the backbone's broker (a topic of Kafka, an exchange of RabbitMQ); "
+        "this endpoint's name where empty.",
     )
 
 
@@ -196,6 +214,51 @@ class Outbound(Protocol):
         ...
 
 
+class EveryHeader(frozenset[str]):
+    """As Binding.headers: all that come, whatever their names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """How an adapter's endpoints serve others as a log of events by topic, told to and by the protocol's own Services.
+
+    A stream is one log on the broker. The addresses are of the adapter's own models, and equal for equal arguments but
+    for live; ValidationError tells what can't be.
+
+    publish: (stream) -> where events of all topics are published.
+    durable: (stream, settings) -> where a durable subscription consumes; events that it does not want may come too.
+        settings.dead_letters is not looked at: dead letters are the protocol's own.
+    live: (stream) -> where all events from now on come to this process alone.
+    write: (topic, event) -> the request of the publishing Service.
+    read: (a request of a consuming Service) -> (topic, event). Raises Failure(INVALID_ARGUMENT).
+    replays: a new durable subscription may begin with what was published before it was there.
+    """
+
+    publish: Callable[[str], Address]
+    durable: Callable[[str, Settings], Address]
+    live: Callable[[str], Address]
+    write: Callable[[str, CloudEvent], Message]
+    read: Callable[[Message], tuple[str, CloudEvent]]
+    replays: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bus:
+    """A backbone as one endpoint is given it, which starts and stops what it opens. The core loads it.
+
+    name: of the backbone's endpoint.
+    """
+
+    name: str
+    stream: str
+    backbone: Backbone
+    inbound: Callable[[], Inbound]
+    outbound: Callable[[], Outbound]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """One direction of an adapter.
@@ -204,12 +267,14 @@ class Side:
     open: (endpoint's name, its config, the process's network) -> the Inbound or Outbound; does no I/O.
     patterns: all that the side can do, over all addresses.
     settles: inbound only: what was not acknowledged is delivered again.
+    on_backbone: as open, for an endpoint that names a backbone.
     """
 
     address: type[Address]
     open: Callable[[str, Any, Network], Any]
     patterns: frozenset[Pattern]
     settles: bool = False
+    on_backbone: Callable[[str, Any, Network, Bus], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +282,7 @@ class Adapter:
     """A protocol. Everything about configuration, docs and tests is derived from this declaration.
 
     examples: a small endpoint and address for each side, shown in the reference (values as YAML would give them).
+    backbone: how its endpoints serve as others' backbone, where they can.
     """
 
     protocol: str
@@ -225,3 +291,4 @@ class Adapter:
     inbound: Side | None = None
     outbound: Side | None = None
     examples: Mapping[str, Any] = field(default_factory=dict)
+    backbone: Backbone | None = None

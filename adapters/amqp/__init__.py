@@ -1,5 +1,6 @@
 """AMQP 0-9-1 (RabbitMQ): queues in, confirmed publishing and request-reply out."""
 
+from adapters.amqp.backbone import BACKBONE
 from adapters.amqp.config import Endpoint, Source, Target
 from adapters.amqp.inbound import PATTERNS as INBOUND
 from adapters.amqp.inbound import AmqpInbound
@@ -13,6 +14,7 @@ ADAPTER = Adapter(
     endpoint=Endpoint,
     inbound=Side(address=Source, open=AmqpInbound, patterns=INBOUND, settles=True),
     outbound=Side(address=Target, open=AmqpOutbound, patterns=OUTBOUND),
+    backbone=BACKBONE,
     examples={
         "endpoints": {"rabbit": {"url": "amqp://127.0.0.1:5672", "forward_headers": ["message-id"]}},
         "from": {

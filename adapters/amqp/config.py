@@ -187,6 +187,9 @@ class Target(port.Address):
         description="accepted: answer once the broker has the message. reply: answer with the reply that a consumer "
         "sends to reply_to (direct reply-to), within the route's deadline.",
     )
+    mandatory: bool = Field(
+        default=True, description="Whether a message that no queue takes is refused, instead of being dropped."
+    )
     persistent: bool = Field(default=True, description="Whether durable queues keep the message on disk.")
     priority: int | None = Field(default=None, ge=0, le=255, description="The message's priority.")
     expiration: Duration | None = Field(

@@ -54,7 +54,8 @@ class AmqpOutbound:
     def contract(self, address: Target) -> Contract:
         asks = address.mode == "reply"
         where = f"exchange {address.exchange}" if address.exchange else "the default exchange"
-        end = "the consumer's reply" if asks else "once a queue has it"
+        taken = "a queue" if address.mandatory else "the broker"
+        end = "the consumer's reply" if asks else f"once {taken} has it"
         return Contract(
             patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
             format=self._endpoint.format,
@@ -110,7 +111,6 @@ class Publish(Publisher):
             (name, _header_param(name), "" if text.startswith("$") else text) for name, text in address.headers.items()
         ]
         self._fixed: dict[str, str | int] = {
-            "content_type": JSON,
             "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,
             "app_id": address.app_id,
         }
@@ -134,6 +134,7 @@ class Publish(Publisher):
         if not found["routing_key"] and self._address.routing_key:
             raise invalid("the routing key needs a value", self._address.routing_key)
         properties: dict[str, str | int] = {**self._fixed, "type": found["type"], "timestamp": int(time.time())}
+        properties["content_type"] = request.params.get("content_type", JSON)
         ids = {MESSAGE_ID: found["message_id"], CORRELATION_ID: found["correlation_id"]}
         headers: list[Header] = []
         for name, value in request.headers:
@@ -156,7 +157,9 @@ class Publish(Publisher):
             raw = write(headers, **properties)
         except WireError as error:
             raise invalid(str(error)) from error
-        await self.publish(exchange, routing_key, message_id, raw, request.body or b"")
+        await self.publish(
+            exchange, routing_key, message_id, raw, request.body or b"", mandatory=self._address.mandatory
+        )
         return Message(None, params={"id": message_id, "exchange": exchange, "routing_key": routing_key})
 
     async def _declare(self, channel: AbstractChannel) -> None:

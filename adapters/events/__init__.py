@@ -12,8 +12,8 @@ ADAPTER = Adapter(
     summary="Publish and subscribe by topic on a broker inside the gateway: durable subscriptions, replay, CloudEvents "
     "over HTTP, webhooks.",
     endpoint=Endpoint,
-    inbound=Side(address=Source, open=EventsInbound, patterns=INBOUND, settles=True),
-    outbound=Side(address=Target, open=EventsOutbound, patterns=OUTBOUND),
+    inbound=Side(address=Source, open=EventsInbound, on_backbone=EventsInbound, patterns=INBOUND, settles=True),
+    outbound=Side(address=Target, open=EventsOutbound, on_backbone=EventsOutbound, patterns=OUTBOUND),
     examples={
         "endpoints": {"events": {"store": "events.db", "listen": "127.0.0.1:8090"}},
         "from": {"endpoint": "events", "topic": "orders.*", "subscription": "order-relay"},

@@ -33,6 +33,8 @@ METADATA: Final[Mapping[str, Scalar]] = {
     "subject": STRING,
     "time": TIMESTAMP,
 }
+WITHOUT_POSITION: Final = {name: type_ for name, type_ in METADATA.items() if name != "position"}
+"""METADATA of events on a backbone."""
 UNCERTAIN: Final = frozenset({"subject", "time"})
 
 _TAKEN: Final = frozenset({"id", "source", "type", "subject", "time", "data", "specversion", "dataschema"})
@@ -55,11 +57,12 @@ def params_of(entry: Entry[CloudEvent]) -> dict[str, Any]:
     event = entry.event
     params: dict[str, Any] = {
         "topic": entry.topic,
-        "position": entry.position,
         "id": event.id,
         "source": event.source,
         "type": event.type,
     }
+    if entry.position:
+        params["position"] = entry.position
     if event.subject is not None:
         params["subject"] = event.subject
     if event.time is not None:

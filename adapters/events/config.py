@@ -86,14 +86,17 @@ class Durable(BaseModel):
         description="The name under which the store keeps how far this subscription has come.",
     )
     start: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a subscription begins that has not come anywhere yet."
+        default="earliest",
+        description="Where a subscription begins that has not come anywhere yet. On RabbitMQ as backbone it is given "
+        "what is published once it was there; an explicit earliest is refused.",
     )
     max_in_flight: int = Field(
         default=64,
         ge=1,
         le=100_000,
         description="Most events between the position that is kept and the newest one taken: how many are handled at "
-        "once, and how many may come twice after a crash.",
+        "once, and how many may come twice after a crash. RabbitMQ as backbone keeps no order of keys; 1 keeps that of "
+        "all events.",
     )
     max_deliveries: int = Field(
         default=5,
@@ -104,7 +107,8 @@ class Durable(BaseModel):
     dead_letters: Topic | Literal[""] = Field(
         default="",
         description="The topic for events that can't be handled; dead-letters.{subscription} where empty. The "
-        "subscription itself is not given events of this topic.",
+        "subscription itself is not given events of this topic. On a backbone they go to the broker's topic or queue "
+        "{stream}.{subscription}.dead-letters.",
     )
     backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
     max_backoff: Duration = Field(
@@ -154,13 +158,13 @@ class Webhook(Durable):
     timeout: Duration = Field(default=10.0, gt=0, le=300, description="How long the receiver may take to answer.")
 
 
-class Endpoint(port.Endpoint):
-    """An event broker inside the gateway."""
+class Endpoint(port.OnBackbone):
+    """An event broker inside the gateway, or one that lies on a broker outside."""
 
     store: str = Field(
-        min_length=1,
+        default="",
         description="The file that keeps the events, of which one process is the owner; memory keeps them while the "
-        "process lives.",
+        "process lives. Give it, or a backbone.",
     )
     source: str = Field(
         default="", description="CloudEvents' source of what routes publish, a URI reference; /ENDPOINT where empty."
@@ -222,6 +226,13 @@ class Endpoint(port.Endpoint):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two webhooks have the subscription {name}")
+        if bool(self.store) == bool(self.backbone):
+            raise ValueError("give either a store or a backbone")
+        for name in ("max_bytes", "retain_bytes", "retention"):
+            if self.backbone and name in self.model_fields_set:
+                raise ValueError(f"{name} is for the backbone's broker to say")
+        if self.stream and not self.backbone:
+            raise ValueError("stream goes with a backbone")
         if self.retain_bytes is not None and self.retain_bytes > self.max_bytes:
             raise ValueError("retain_bytes is more than max_bytes")
         return self
@@ -270,11 +281,13 @@ class Target(port.Address):
     )
     type: str = Field(default="", description="publish: CloudEvents' type; the topic where empty.")
     start: Literal["earliest", "latest"] = Field(
-        default="latest", description="subscribe: where a stream begins that does not go on from a position."
+        default="latest",
+        description="subscribe: where a stream begins that does not go on from a position. On a backbone only latest.",
     )
     after: str = Field(
         default="$headers.last-event-id",
-        description="subscribe: where the position comes from after which a broken stream goes on.",
+        description="subscribe: where the position comes from after which a broken stream goes on. On a backbone "
+        "events have none, and a stream that gives one is refused with UNIMPLEMENTED.",
     )
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ batched content mode) and http-webhook.md (validation handshake).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -15,7 +15,6 @@ from adapters.events.config import Endpoint
 from adapters.events.status import TO_WIRE
 from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
-from gateway.journal.journal import Journal
 from gateway.journal.topic import is_topic
 from gateway.net import webhook_signature as signature
 from gateway.net.http_failure import PayloadTooLarge, RequestTimeout
@@ -28,6 +27,10 @@ BATCH: Final = 1000
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, Any])
 _HEADERS: Final = (("Content-Type", "application/json"),)
+
+
+Publish = Callable[[Sequence[tuple[str, CloudEvent]]], Awaitable[int]]
+"""As Hub.publish."""
 
 
 class _UnsupportedMediaType(Failure):
@@ -44,9 +47,9 @@ _STATUS: Final[dict[type[Failure], int]] = {PayloadTooLarge: 413, RequestTimeout
 class Front:
     """POST and OPTIONS of {path}/{topic} on a shared HTTP server."""
 
-    def __init__(self, name: str, endpoint: Endpoint, journal: Journal[CloudEvent], server: HttpServer) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, publish: Publish, server: HttpServer) -> None:
         self._name = name
-        self._journal = journal
+        self._append = publish
         self._server = server
         self._limit = endpoint.max_message_bytes
         self._keys = [signature.read_secret(secret.get_secret_value()) for secret in endpoint.secret]
@@ -85,12 +88,13 @@ class Front:
             if self._keys:
                 signature.verify(self._keys, request.headers, body, time.time())
             events, batched = self._read(request, body)
-            position = await self._journal.append([(topic, event) for event in events]) if events else 0
+            position = await self._append([(topic, event) for event in events]) if events else 0
         except Failure as failure:
             return _reply_of(failure)
-        receipts = [
-            {"id": event.id, "topic": topic, "position": str(position + number)} for number, event in enumerate(events)
-        ]
+        receipts = [{"id": event.id, "topic": topic} for event in events]
+        if position:
+            for number, receipt in enumerate(receipts):
+                receipt["position"] = str(position + number)
         return HttpReply(202, _HEADERS, msgspec.json.encode(receipts if batched else receipts[0]))
 
     def _read(self, request: HttpRequest, body: bytes) -> tuple[Sequence[CloudEvent], bool]:

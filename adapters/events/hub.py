@@ -1,48 +1,89 @@
 """Hub: all that runs for one endpoint, whichever of its sides are in use."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Final
 
 from adapters.events.attributes import CONTENT
+from adapters.events.bus import BusSubscriptions, Live, Publisher, check_durable
 from adapters.events.config import MEMORY, Endpoint
 from adapters.events.front import Front
 from adapters.events.webhook import ANSWER_BYTES, push
 from gateway.codecs.cloudevents import CloudEvent
-from gateway.journal.journal import Journal
+from gateway.journal.journal import Journal, Retention
 from gateway.journal.memory import MemoryStore
 from gateway.journal.sqlite import SqliteStore
 from gateway.journal.store import Store
 from gateway.journal.subscription import Subscriptions
 from gateway.net.http_client import HttpClient
 from gateway.net.network import Network
+from gateway.port import Bus
+
+# Of what is streamed from a bus: how far a slow reader may be behind.
+LIVE: Final = Retention(limit=32 * 1024 * 1024, retained=16 * 1024 * 1024, seconds=60.0)
 
 
-def shared_hub(name: str, endpoint: Endpoint, network: Network) -> "Hub":
+def shared_hub(name: str, endpoint: Endpoint, network: Network, bus: Bus | None) -> "Hub":
     """The endpoint's hub, the same one for both its sides and after a reload that leaves it its store."""
-    return network.shared(("events", name, endpoint.store), lambda: Hub(name, endpoint, network))
+    return network.shared(("events", name, bus or endpoint.store), lambda: Hub(name, endpoint, network, bus))
 
 
 class Hub:
-    """Each side calls start() and stop() in turn; how it works is what the last start() said."""
+    """Each side calls start() and stop() in turn; how it works is what the last start() said.
 
-    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+    journal: all events; with a bus those that may be streamed.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint, network: Network, bus: Bus | None) -> None:
         self._name = name
         self._network = network
         store: Store[CloudEvent]
-        if endpoint.store == MEMORY:
-            store = MemoryStore(CONTENT, endpoint.max_bytes)
+        retention = LIVE if bus is not None else endpoint.retains
+        if bus is not None or endpoint.store == MEMORY:
+            store = MemoryStore(CONTENT, retention.limit)
         else:
             store = SqliteStore(network.path(endpoint.store), CONTENT, endpoint.max_bytes)
-        self.journal = Journal(name, CONTENT, store, endpoint.retains, network.counters)
+        self.journal = Journal(name, CONTENT, store, retention, network.counters)
+        self._bus = bus
+        if bus is not None:
+            for webhook in endpoint.webhooks:
+                check_durable(bus, webhook)
+        self._publisher = Publisher(bus) if bus is not None else None
+        self._live: Live | None = None
         self._endpoint: Endpoint | None = None
         self._front: Front | None = None
         self._client: HttpClient | None = None
-        self._webhooks = Subscriptions(self.journal)
+        self._webhooks = self.subscriptions()
         self._users = 0
         self._changing = asyncio.Lock()
 
     @property
     def unready(self) -> str:
-        return self.journal.unready or self._webhooks.unready
+        if self._publisher is None:
+            return self.journal.unready or self._webhooks.unready
+        live = self._live.unready if self._live is not None else ""
+        return self._publisher.unready or live or self._webhooks.unready
+
+    def subscriptions(self) -> "Subscriptions[CloudEvent] | BusSubscriptions":
+        """For one owner of durable subscriptions."""
+        return Subscriptions(self.journal) if self._bus is None else BusSubscriptions(self._bus)
+
+    async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
+        """Return once they are kept: the first one's position, the others following; 0 where they have none.
+
+        Raises Failure; cancelled, the outcome is unknown.
+        """
+        if self._publisher is None:
+            return await self.journal.append(events)
+        await self._publisher.publish(events)
+        return 0
+
+    def stream(self) -> None:
+        """The journal will be followed."""
+        if self._bus is not None and self._live is None:
+            self._live = Live(self._bus, self.journal)
+            if self._users:
+                self._live.start()
 
     def holds(self, endpoint: Endpoint) -> tuple[str, ...]:
         """What no two endpoints may share."""
@@ -55,12 +96,17 @@ class Hub:
             if endpoint == self._endpoint:
                 return
             former, self._endpoint = self._front, endpoint
-            self.journal.retention = endpoint.retains
-            self.journal.start()
+            if self._publisher is None:
+                self.journal.retention = endpoint.retains
+                self.journal.start()
+            else:
+                await self._publisher.start()
+            if self._live is not None:
+                self._live.start()
             self._front = None
             if endpoint.listen is not None:
                 server = self._network.http_server(endpoint.listen)
-                self._front = Front(self._name, endpoint, self.journal, server)
+                self._front = Front(self._name, endpoint, self.publish, server)
                 await self._front.start()
             if former is not None:
                 former.leave(self._front)
@@ -68,7 +114,7 @@ class Hub:
             self._webhooks.replace(
                 {webhook: (webhook.settings, push(webhook, client)) for webhook in endpoint.webhooks}
             )
-            self._webhooks.start()
+            await self._webhooks.start()
 
     async def drain(self) -> None:
         """Take nothing more from outside, and return when what runs has ended."""
@@ -89,4 +135,9 @@ class Hub:
             client, self._client = self._client, None
             if client is not None:
                 await client.close()
-            await self.journal.stop()
+            if self._live is not None:
+                await self._live.stop()
+            if self._publisher is None:
+                await self.journal.stop()
+            else:
+                await self._publisher.stop()

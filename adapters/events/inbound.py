@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, trace_of
+from adapters.events.attributes import METADATA, UNCERTAIN, WITHOUT_POSITION, headers_of, key_of, params_of, trace_of
+from adapters.events.bus import check_durable
 from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.codecs.format import Unknown
 from gateway.journal.entry import Entry
-from gateway.journal.subscription import Deliver, Subscriptions
+from gateway.journal.subscription import Deliver
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Binding, Contract, ContractError
+from gateway.port import Binding, Bus, Contract, ContractError
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY})
 
@@ -22,11 +23,12 @@ PATTERNS: Final = frozenset({Pattern.ONE_WAY})
 class EventsInbound:
     """One durable subscription per route."""
 
-    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, network: Network, bus: Bus | None = None) -> None:
         self._name = name
         self._endpoint = endpoint
-        self._hub = shared_hub(name, endpoint, network)
-        self._subscriptions = Subscriptions(self._hub.journal)
+        self._hub = shared_hub(name, endpoint, network, bus)
+        self._bus = bus
+        self._subscriptions = self._hub.subscriptions()
         self._bindings: dict[Source, Binding] = {}
         self._started = False
 
@@ -38,17 +40,20 @@ class EventsInbound:
         if any(webhook.subscription == address.subscription for webhook in endpoint.webhooks):
             raise ContractError(f"{address.subscription} is a webhook's subscription", field=("subscription",))
         topics = ", ".join(address.topic)
+        metadata, letters = METADATA, f"dead letters go to {address.dead_letter_topic}"
+        if self._bus is not None:
+            check_durable(self._bus, address)
+            metadata, letters = WITHOUT_POSITION, f"dead letters go where {self._bus.name} puts them"
         return Contract(
             patterns=PATTERNS,
             format=endpoint.format,
             unknown=Unknown(endpoint.unknown_fields),
-            metadata=METADATA,
+            metadata=metadata,
             uncertain=UNCERTAIN,
             headers=frozenset(name.lower() for name in endpoint.forward_headers),
             claim=f"subscription {address.subscription} of {self._name}",
             holds=self._hub.holds(endpoint),
-            describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; "
-            f"dead letters go to {address.dead_letter_topic}",
+            describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; {letters}",
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -62,7 +67,7 @@ class EventsInbound:
         if not self._started:
             self._started = True
             await self._hub.start(self._endpoint)
-            self._subscriptions.start()
+            await self._subscriptions.start()
 
     async def drain(self) -> None:
         await asyncio.gather(self._hub.drain(), self._subscriptions.drain())
@@ -84,7 +89,7 @@ class EventsInbound:
             binding = self._bindings[address]
             event = entry.event
             request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))
-            context = Context(peer=f"{entry.topic}/{entry.position}", trace=trace_of(event))
+            context = Context(peer=f"{entry.topic}/{entry.position or event.id}", trace=trace_of(event))
             await binding.service.call(request, context)
 
         return deliver

@@ -10,19 +10,21 @@ from adapters.events.attributes import (
     MESSAGE_ID,
     METADATA,
     PARTITION_KEY,
+    WITHOUT_POSITION,
     extension,
     headers_of,
     params_of,
 )
 from adapters.events.config import Endpoint, Target
-from adapters.events.hub import shared_hub
+from adapters.events.hub import Hub, shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
+from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter, is_level
 from gateway.message import TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, Service
+from gateway.port import Bus, Contract, ContractError, Service
 from gateway.schema.types import INT64, STRING, Scalar
 from gateway.status import Code, Failure, invalid
 
@@ -33,10 +35,11 @@ RECEIPT: Final[Mapping[str, Scalar]] = {"id": STRING, "topic": STRING, "position
 class EventsOutbound:
     """All routes of an endpoint share its journal."""
 
-    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, network: Network, bus: Bus | None = None) -> None:
         self._name = name
         self._endpoint = endpoint
-        self._hub = shared_hub(name, endpoint, network)
+        self._hub = shared_hub(name, endpoint, network, bus)
+        self._bus = bus
         self._started = False
 
     async def load(self) -> None:
@@ -45,12 +48,16 @@ class EventsOutbound:
     def contract(self, address: Target) -> Contract:
         endpoint = self._endpoint
         sources = {f"topic.{number}": path for number, path in enumerate(address.holes)}
+        bus = self._bus
         if address.mode == "subscribe":
+            for key in ("start", "after") if bus is not None else ():
+                if key in address.model_fields_set and getattr(address, key) != "latest":
+                    raise ContractError("a stream over a backbone begins with the latest events", field=(key,))
             return Contract(
                 patterns=frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE}),
                 format=endpoint.format,
                 sources=sources | {"after": address.after},
-                receipt=METADATA,
+                receipt=METADATA if bus is None else WITHOUT_POSITION,
                 headers=frozenset(name.lower() for name in endpoint.forward_headers),
                 describe=f"streams the events of {address.topic} from the {address.start} on",
             )
@@ -59,16 +66,18 @@ class EventsOutbound:
             patterns=frozenset({Pattern.ONE_WAY}),
             format=endpoint.format,
             sources=sources,
-            receipt=RECEIPT,
+            receipt={name: type_ for name, type_ in RECEIPT.items() if bus is None or name != "position"},
             headers=frozenset(name.lower() for name in endpoint.forward_headers),
-            describe=f"publishes to topic {address.topic}, and answers once the event is synced to {endpoint.store}",
+            describe=f"publishes to topic {address.topic}, and answers once "
+            + (f"the event is synced to {endpoint.store}" if bus is None else f"{bus.name} has the event"),
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         if address.mode == "subscribe":
-            return Subscribe(address, self._hub.journal, contract.headers)
+            self._hub.stream()
+            return Subscribe(address, self._hub.journal, contract.headers, positions=self._bus is None)
         source = self._endpoint.source or f"/{self._name}"
-        return Publish(address, self._hub.journal, source, self._endpoint.max_message_bytes)
+        return Publish(address, self._hub, source, self._endpoint.max_message_bytes)
 
     async def start(self) -> None:
         if not self._started:
@@ -109,10 +118,10 @@ class _Place:
 class Publish:
     """The Service of one place to publish to. A request without a body is an event without data."""
 
-    def __init__(self, address: Target, journal: Journal[CloudEvent], source: str, limit: int) -> None:
+    def __init__(self, address: Target, hub: Hub, source: str, limit: int) -> None:
         self._place = _Place(address)
         self._type = address.type
-        self._journal = journal
+        self._hub = hub
         self._source = source
         self._limit = limit
 
@@ -139,8 +148,9 @@ class Publish:
             attributes[TRACEPARENT] = context.trace
         if request.body is not None:
             attributes["datacontenttype"] = JSON
-        position = await self._journal.append([(topic, event(attributes, request.body))])
-        return Message(None, params={"id": attributes["id"], "topic": topic, "position": position})
+        position = await self._hub.publish([(topic, event(attributes, request.body))])
+        receipt = {"id": attributes["id"], "topic": topic}
+        return Message(None, params={**receipt, "position": position} if position else receipt)
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
@@ -153,14 +163,18 @@ class Subscribe:
     """The Service of one filter. The request says no more than what the address asks of it.
 
     Each reply's key is its position: what a caller gives as `after` to go on from there.
+    positions: whether events have them.
     """
 
-    def __init__(self, address: Target, journal: Journal[CloudEvent], wanted: frozenset[str]) -> None:
+    def __init__(
+        self, address: Target, journal: Journal[CloudEvent], wanted: frozenset[str], *, positions: bool
+    ) -> None:
         self._place = _Place(address)
         self._start = address.start
         self._after = address.after
         self._journal = journal
         self._wanted = wanted
+        self._positions = positions
 
     async def call(self, request: Message, context: Context) -> Message:
         raise Failure(Code.UNIMPLEMENTED, "a subscription has many replies", sent=False)
@@ -174,15 +188,20 @@ class Subscribe:
         async with aclosing(self._journal.follow(after, wanted)) as entries:
             async for entry in entries:
                 found = entry.event
+                if not self._positions:
+                    entry = Entry(0, entry.topic, found)
                 yield Message(
                     b"{}" if found.data is None else found.data,
                     headers_of(found, self._wanted),
                     params_of(entry),
-                    b"%d" % entry.position,
+                    b"%d" % entry.position if entry.position else None,
                 )
 
     def _position(self, after: str) -> int:
         journal = self._journal
+        if after and not self._positions:
+            told = "events have no positions on the backbone: begin anew, without one"
+            raise Failure(Code.UNIMPLEMENTED, told, path=self._after, sent=False)
         if not after:
             return journal.last if self._start == "latest" else journal.first - 1
         if not (after.isascii() and after.isdigit() and len(after) < 20):

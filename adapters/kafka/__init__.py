@@ -1,5 +1,6 @@
 """Apache Kafka: consumer groups in, confirmed publishing out."""
 
+from adapters.kafka.backbone import BACKBONE
 from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.inbound import PATTERNS as INBOUND
 from adapters.kafka.inbound import KafkaInbound
@@ -13,6 +14,7 @@ ADAPTER = Adapter(
     endpoint=Endpoint,
     inbound=Side(address=Source, open=KafkaInbound, patterns=INBOUND, settles=True),
     outbound=Side(address=Target, open=KafkaOutbound, patterns=OUTBOUND),
+    backbone=BACKBONE,
     examples={
         "endpoints": {"events": {"bootstrap_servers": ["127.0.0.1:9092"], "forward_headers": ["message-id"]}},
         "from": {"endpoint": "events", "topic": "orders.placed", "group": "order-relay"},

@@ -1,6 +1,8 @@
-"""CloudEvents 1.0: the JSON event format (structured and batched content mode) and HTTP's binary content mode.
+"""CloudEvents 1.0: the JSON event format (structured and batched content mode), and the binary content mode of HTTP and
+of message brokers.
 
-https://github.com/cloudevents/spec/tree/v1.0.2: spec.md, formats/json-format.md, bindings/http-protocol-binding.md.
+https://github.com/cloudevents/spec/tree/v1.0.2: spec.md, formats/json-format.md, bindings/http-protocol-binding.md,
+bindings/kafka-protocol-binding.md, bindings/amqp-protocol-binding.md.
 Data is kept as the bytes of its own content type; JSON data as it came, checked for being well-formed JSON.
 """
 
@@ -251,3 +253,38 @@ def _decoded(value: str) -> str:
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
         raise invalid("a header's percent-encoding is not UTF-8") from None
+
+
+# -- binary content mode of message brokers, and what they bear of structured mode
+
+
+def to_properties(found: CloudEvent, prefix: str) -> list[tuple[str, str]]:
+    """The attributes as a message's headers, all but datacontenttype, which is the message's content type."""
+    headers = [(f"{prefix}specversion", SPEC_VERSION)]
+    for name in _CORE:
+        value = getattr(found, name)
+        if value is not None and name != "datacontenttype":
+            headers.append((prefix + name, value))
+    headers.extend((prefix + name, _canonical(value)) for name, value in found.extensions.items())
+    return headers
+
+
+def from_properties(
+    headers: Iterable[tuple[str, str | bytes]], prefixes: tuple[str, ...], content_type: str, body: bytes | None
+) -> CloudEvent:
+    """The event of a message in binary or structured mode. Raises Failure(INVALID_ARGUMENT).
+
+    headers: names in lower case. content_type: empty where there is none. body: empty and None mean no data.
+    """
+    if content_type.partition(";")[0].strip().lower() == STRUCTURED:
+        return read(body or b"")
+    attributes: dict[str, Any] = {"datacontenttype": content_type} if content_type else {}
+    for name, value in headers:
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        if prefix is not None:
+            attributes[name.removeprefix(prefix)] = value
+    attributes.pop("data", None)
+    data = body or None
+    if data is not None and is_json(content_type or None):
+        check_json(data)
+    return event(attributes, data)

@@ -14,7 +14,8 @@ ENTRY_BYTES: Final = 400
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """A kept event. position: its place in the journal; it rises with each event and is never given again."""
+    """A kept event. position: its place in the journal; it rises with each event and is never given again. 0 of
+    an event that is in none."""
 
     position: int
     topic: str

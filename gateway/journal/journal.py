@@ -81,6 +81,8 @@ class Journal(Generic[T]):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self._opened.clear()
+            news, self._news = self._news, asyncio.Event()
+            news.set()
             await self._store.close()
         self._trouble = "stopped"
 
@@ -115,8 +117,9 @@ class Journal(Generic[T]):
         return await self._store.read(after, wanted, limit)
 
     async def grown(self, last: int) -> None:
-        """Return once there is more than this position."""
+        """Return once there is more than this position. Raises Failure(UNAVAILABLE) once it is stopped."""
         while self._store.last <= last:
+            self._check_open()
             await self._news.wait()
 
     async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Entry[T], None]:

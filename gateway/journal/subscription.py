@@ -248,7 +248,7 @@ class Subscriptions(Generic[T]):
                 self._leaving[task] = subscription
                 task.add_done_callback(self._leaving.pop)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._started = True
         for subscription in self._running.values():
             subscription.start()

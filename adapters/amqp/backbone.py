@@ -1,0 +1,82 @@
+"""Backbone: a topic exchange bears the events of a stream, as CloudEvents in binary mode.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md: attributes are headers
+with cloudEvents: (application properties, where RabbitMQ speaks AMQP 1.0); cloudEvents_ and the ce- of Knative are read
+too. The routing key is the event's topic.
+"""
+
+from typing import Final
+from uuid import uuid4
+
+from adapters.amqp.config import ExchangeDeclaration, QueueBinding, QueueDeclaration, Source, Target
+from adapters.amqp.delivery import MESSAGE_ID
+from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
+from gateway.journal.subscription import Settings
+from gateway.journal.topic import is_topic
+from gateway.message import Message
+from gateway.port import Backbone
+from gateway.status import invalid
+
+PREFIX: Final = "cloudEvents:"
+PREFIXES: Final = ("cloudevents:", "cloudevents_", "ce-")
+LIVE_PREFETCH: Final = 1000
+# A queue of a process that is gone. Until then it keeps what comes, so that a connection may break for a while.
+LIVE_EXPIRES_MILLISECONDS: Final = 10 * 60 * 1000
+_ID_BYTES: Final = 255
+
+
+def _publish(stream: str) -> Target:
+    return Target(
+        exchange=stream, declare=ExchangeDeclaration(type="topic"), routing_key="$params.topic", mandatory=False
+    )
+
+
+def _durable(stream: str, settings: Settings) -> Source:
+    bindings = [{"exchange": stream, "routing_key": _pattern(topic)} for topic in settings.topics]
+    return Source.model_validate(
+        {
+            "queue": f"{stream}.{settings.name}",
+            # One gateway at a time, as a subscription has one place where it is.
+            "declare": {"bindings": bindings, "arguments": {"x-single-active-consumer": True}},
+            "prefetch": settings.max_in_flight,
+            "max_deliveries": settings.max_deliveries,
+            "backoff": f"{settings.backoff:f}s",
+            "max_backoff": f"{settings.max_backoff:f}s",
+        }
+    )
+
+
+def _live(stream: str) -> Source:
+    return Source(
+        queue=f"{stream}.live.{uuid4().hex}",
+        declare=QueueDeclaration(
+            type="classic",
+            bindings=(QueueBinding(exchange=stream, routing_key="#"),),
+            arguments={"x-expires": LIVE_EXPIRES_MILLISECONDS},
+        ),
+        prefetch=LIVE_PREFETCH,
+    )
+
+
+def _pattern(topic: str) -> str:
+    """A filter as a binding key, where # may also stand for nothing."""
+    return "#" if topic == ">" else topic.removesuffix(".>") + ".*.#" if topic.endswith(".>") else topic
+
+
+def _write(topic: str, event: CloudEvent) -> Message:
+    headers = to_properties(event, PREFIX)
+    if len(event.id.encode()) <= _ID_BYTES:
+        headers.append((MESSAGE_ID, event.id))
+    params = {"routing_key": topic, "content_type": event.datacontenttype or JSON if event.data is not None else ""}
+    return Message(event.data, headers, params)
+
+
+def _read(request: Message) -> tuple[str, CloudEvent]:
+    params = request.params
+    topic = params["routing_key"]
+    if not is_topic(topic):
+        raise invalid("the routing key is no topic")
+    return topic, from_properties(request.headers, PREFIXES, params["content_type"], request.body)
+
+
+BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=_live, write=_write, read=_read, replays=False)

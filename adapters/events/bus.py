@@ -1,0 +1,205 @@
+"""Bus: the events of an endpoint that lies on a backbone, by the backbone's own sides."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from adapters.events.attributes import trace_of
+from adapters.events.config import Durable
+from gateway.codecs.cloudevents import CloudEvent
+from gateway.journal.entry import Entry
+from gateway.journal.journal import Journal
+from gateway.journal.subscription import Deliver, Settings
+from gateway.journal.topic import Filter
+from gateway.message import Context, Message
+from gateway.pattern import Pattern
+from gateway.port import Address, Binding, Bus, ContractError, EveryHeader, Inbound
+from gateway.status import Code, Failure, invalid
+
+PUBLISH_SECONDS: Final = 30.0
+WATCH_SECONDS: Final = 1.0
+AWAY_SECONDS: Final = 30.0  # without the backbone, after which streams end
+
+log = logging.getLogger("gateway.events")
+
+
+def check_durable(bus: Bus, durable: Durable) -> None:
+    """Raises ContractError for what the backbone can't do."""
+    if "dead_letters" in durable.model_fields_set:
+        raise ContractError(f"dead letters go where {bus.name} puts them", field=("dead_letters",))
+    if "start" in durable.model_fields_set and durable.start == "earliest" and not bus.backbone.replays:
+        told = f"{bus.name} keeps nothing for a subscription that is new"
+        raise ContractError(told, field=("start",), hint="start: latest")
+    _address(lambda: bus.backbone.durable(bus.stream, durable.settings))
+
+
+class Publisher:
+    """Publishes to the backbone. Raises ContractError for a stream that the backbone can't have."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._write = bus.backbone.write
+        self._outbound = bus.outbound()
+        address = _address(lambda: bus.backbone.publish(bus.stream))
+        self._service = self._outbound.service(address, self._outbound.contract(address), Pattern.ONE_WAY)
+
+    @property
+    def unready(self) -> str:
+        return self._outbound.unready
+
+    async def start(self) -> None:
+        await self._outbound.start()
+
+    async def stop(self) -> None:
+        await self._outbound.stop()
+
+    async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> None:
+        """Return once the broker has them all, in their order. Raises Failure; some may be published then."""
+        for number, (topic, event) in enumerate(events):
+            try:
+                async with asyncio.timeout(PUBLISH_SECONDS):
+                    await self._service.call(self._write(topic, event), Context(trace=trace_of(event)))
+            except TimeoutError:
+                raise Failure(Code.DEADLINE_EXCEEDED, "the backbone does not answer") from None
+            except Failure as failure:
+                if not number:
+                    raise
+                told = f"{number} of {len(events)} events are published, then: {failure.message}"
+                raise Failure(failure.code, told, path=failure.path, retry_after=failure.retry_after) from failure
+
+
+class BusSubscriptions:
+    """As gateway.journal.subscription.Subscriptions, for durable subscriptions that the backbone keeps."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._inbound = bus.inbound()
+        self._bound = self._started = False
+
+    @property
+    def unready(self) -> str:
+        return self._inbound.unready if self._started else ""
+
+    def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[CloudEvent]]]) -> None:
+        """A subscription whose settings stay goes on as it is."""
+        bus = self._bus
+        self._bound = bool(wanted)
+        bindings = []
+        for settings, deliver in wanted.values():
+            address = bus.backbone.durable(bus.stream, settings)
+            bindings.append(_binding(bus, self._inbound, address, _Receiver(bus, deliver, Filter(settings.topics))))
+        self._inbound.bind(bindings)
+
+    async def start(self) -> None:
+        if self._bound and not self._started:
+            self._started = True
+            await self._inbound.start()
+
+    async def drain(self) -> None:
+        if self._started:
+            await self._inbound.drain()
+
+    async def stop(self) -> None:
+        if self._started:
+            self._started = False
+            await self._inbound.stop()
+
+
+class Live:
+    """Keeps what all gateways publish from now on, for a while and in memory, for those who stream it.
+
+    journal: is open while the backbone is there.
+    """
+
+    def __init__(self, bus: Bus, journal: Journal[CloudEvent]) -> None:
+        self._journal = journal
+        self._inbound = bus.inbound()
+        address = _address(lambda: bus.backbone.live(bus.stream))
+        receiver = _Receiver(bus, self._keep, lambda topic: True, lenient=True)
+        self._inbound.bind([_binding(bus, self._inbound, address, receiver)])
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def unready(self) -> str:
+        return (self._inbound.unready or self._journal.unready) if self._task is not None else ""
+
+    def start(self) -> None:
+        """In the background."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch(), name="events live")
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._inbound.stop()
+            await self._journal.stop()
+
+    async def _watch(self) -> None:
+        await self._inbound.start()
+        while True:
+            while self._inbound.unready:  # noqa: ASYNC110  sides tell it, and no more
+                await asyncio.sleep(WATCH_SECONDS / 20)
+            self._journal.start()
+            away = 0.0
+            while away < AWAY_SECONDS:
+                await asyncio.sleep(WATCH_SECONDS)
+                away = away + WATCH_SECONDS if self._inbound.unready else 0.0
+            log.warning("events: streams end, for the backbone is away: %s", self._inbound.unready)
+            # The broker may forget what they are to be given.
+            await self._journal.stop()
+
+    async def _keep(self, entry: Entry[CloudEvent]) -> None:
+        await self._journal.append([(entry.topic, entry.event)])
+
+
+class _Receiver:
+    """The Service that the backbone's inbound calls.
+
+    lenient: what can't be read is logged and passed over; a durable subscription's dead letters tell it.
+    """
+
+    def __init__(
+        self, bus: Bus, deliver: Deliver[CloudEvent], wanted: Callable[[str], bool], *, lenient: bool = False
+    ) -> None:
+        self._bus = bus
+        self._deliver = deliver
+        self._wanted = wanted
+        self._lenient = lenient
+
+    async def call(self, request: Message, context: Context) -> Message:
+        try:
+            topic, event = self._bus.backbone.read(request)
+            if event.data is not None and not event.json:
+                raise invalid("data is JSON here", "$.datacontenttype")
+        except Failure as failure:
+            if not self._lenient:
+                raise
+            log.warning("events: %s of %s is passed over: %s", context.peer, self._bus.name, failure)
+            return Message(None)
+        if self._wanted(topic):
+            await self._deliver(Entry(0, topic, event))
+        return Message(None)
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise Failure(Code.UNIMPLEMENTED, "an event is one message", sent=False)
+        yield request
+
+
+def _binding(bus: Bus, inbound: Inbound, address: Address, receiver: _Receiver) -> Binding:
+    name = f"{bus.name}/{bus.stream}"
+    return Binding(name, address, inbound.contract(address), Pattern.ONE_WAY, receiver, EveryHeader())
+
+
+def _address(make: Callable[[], Address]) -> Address:
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = ".".join(str(step) for step in first["loc"])
+        raise ContractError(f"the backbone can't have this: {what}: {first['msg']}") from None
