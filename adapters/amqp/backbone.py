@@ -9,11 +9,11 @@ from typing import Final
 from uuid import uuid4
 
 from adapters.amqp.config import ExchangeDeclaration, QueueBinding, QueueDeclaration, Source, Target
-from adapters.amqp.delivery import MESSAGE_ID
 from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
 from gateway.message import Message
+from gateway.net.reply import MESSAGE_ID
 from gateway.port import Backbone
 from gateway.status import invalid
 

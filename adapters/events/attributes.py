@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway import message
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.entry import Content, Entry
-from gateway.message import TRACEPARENT, Header
+from gateway.message import Header
 from gateway.net.redelivery import reasons
 from gateway.schema import text
 from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
@@ -84,11 +83,6 @@ def key_of(event: CloudEvent) -> bytes | None:
     """The partition key."""
     key = event.extensions.get(PARTITION_KEY)
     return key.encode() if isinstance(key, str) else None
-
-
-def trace_of(event: CloudEvent) -> str:
-    """The W3C trace context, or empty."""
-    return message.trace_of(event.extensions.get(TRACEPARENT))
 
 
 def lane(event: CloudEvent) -> Hashable:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from adapters.events.attributes import CONTENT
-from adapters.events.bus import BusSubscriptions, Live, Publisher, check_durable
 from adapters.events.config import MEMORY, Endpoint
 from adapters.events.front import Front
 from adapters.events.webhook import ANSWER_BYTES, push
+from gateway.bus import BusSubscriptions, Live, Publisher, check_durable
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.journal import Journal, Retention
 from gateway.journal.memory import MemoryStore
@@ -17,7 +17,7 @@ from gateway.journal.store import Store
 from gateway.journal.subscription import Subscriptions
 from gateway.net.http_client import HttpClient
 from gateway.net.network import Network
-from gateway.port import Bus
+from gateway.port import Bus, ContractError
 
 # Of what is streamed from a bus: how far a slow reader may be behind.
 LIVE: Final = Retention(limit=32 * 1024 * 1024, retained=16 * 1024 * 1024, seconds=60.0)
@@ -46,8 +46,12 @@ class Hub:
         self.journal = Journal(name, CONTENT, store, retention, network.counters)
         self._bus = bus
         if bus is not None:
-            for webhook in endpoint.webhooks:
-                check_durable(bus, webhook)
+            for number, webhook in enumerate(endpoint.webhooks):
+                try:
+                    check_durable(bus, webhook.settings, webhook.model_fields_set)
+                except ContractError as error:
+                    field = ("webhooks", number, *error.field)
+                    raise ContractError(error.message, field=field, hint=error.hint) from None
         self._publisher = Publisher(bus) if bus is not None else None
         self._live: Live | None = None
         self._endpoint: Endpoint | None = None

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.events.attributes import METADATA, UNCERTAIN, WITHOUT_POSITION, headers_of, key_of, params_of, trace_of
-from adapters.events.bus import check_durable
+from adapters.events.attributes import METADATA, UNCERTAIN, WITHOUT_POSITION, headers_of, key_of, params_of
 from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
-from gateway.codecs.cloudevents import CloudEvent
+from gateway.bus import check_durable
+from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.codecs.format import Unknown
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
@@ -42,7 +42,7 @@ class EventsInbound:
         topics = ", ".join(address.topic)
         metadata, letters = METADATA, f"dead letters go to {address.dead_letter_topic}"
         if self._bus is not None:
-            check_durable(self._bus, address)
+            check_durable(self._bus, address.settings, address.model_fields_set)
             metadata, letters = WITHOUT_POSITION, f"dead letters go where {self._bus.name} puts them"
         return Contract(
             patterns=PATTERNS,
@@ -89,7 +89,7 @@ class EventsInbound:
             binding = self._bindings[address]
             event = entry.event
             request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))
-            context = Context(peer=f"{entry.topic}/{entry.position or event.id}", trace=trace_of(event))
+            context = Context(peer=f"{entry.topic}/{entry.position or event.id}", trace=traceparent(event))
             await binding.service.call(request, context)
 
         return deliver

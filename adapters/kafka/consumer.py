@@ -59,11 +59,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._error: Exception | None = None
-        self._draining = False
+        self._draining = self._joined = False
 
     @property
     def unready(self) -> str:
-        why = self._keeper.unready or self._settlement.unready
+        joining = "" if self._joined else "not in the group yet"
+        why = self._keeper.unready or joining or self._settlement.unready
         return f"group {self._group}: {why}" if why else ""
 
     def start(self) -> None:
@@ -101,6 +102,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 moved=self._moved,
             )
             window.start(partial(_fetch, client, where), self._break)
+        self._joined = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group waits for this, for its session timeout at most."""
@@ -125,7 +127,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def open(self) -> AIOKafkaConsumer:
         source = self.source
-        self._error = None
+        self._error, self._joined = None, False
         client = self._client = self._connection.consumer(
             group_id=self._group,
             auto_offset_reset=source.start,

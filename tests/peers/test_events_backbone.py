@@ -3,7 +3,8 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cloudevents.core.bindings import kafka as kafka_binding
 from cloudevents.core.bindings import rabbitmq as rabbitmq_binding
 from cloudevents.core.v1.event import CloudEvent
 from support.events_gateway import Receiver, receiving, sse, until
-from support.gateway_process import free_port, running_gateway
+from support.gateway_process import GatewayProcess, free_port, running_gateway
 from support.kafka_brokers import running_broker
 from support.kafka_peer import create_topic, produce, read
 from support.rabbitmq_broker import running_broker as running_rabbitmq
@@ -82,8 +83,14 @@ class Node:
                 "request": {"map": {"topic": "$params.topic", "id": "$.id", "type": "$params.type"}},
             }
 
-    def running(self) -> Any:
-        return running_gateway(self.folder, self.routes)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[GatewayProcess]:
+        """Once its subscriptions are there."""
+        async with running_gateway(self.folder, self.routes) as process:
+            async with asyncio.timeout(30):
+                while json.loads((await process.get("/readyz"))[1])["endpoints"]:
+                    await asyncio.sleep(0.05)
+            yield process
 
     async def publish(self, client: aiohttp.ClientSession, topic: str, identity: str, **more: str) -> None:
         event = {"specversion": "1.0", "id": identity, "source": "/shop", "type": "placed", "data": {"id": identity}}

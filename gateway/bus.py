@@ -1,15 +1,13 @@
-"""Bus: the events of an endpoint that lies on a backbone, by the backbone's own sides."""
+"""What an endpoint that lies on a backbone does there, by the sides of its Bus: publish, subscribe, and stream."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Hashable, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
 
-from adapters.events.attributes import trace_of
-from adapters.events.config import Durable
-from gateway.codecs.cloudevents import CloudEvent
+from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.subscription import Deliver, Settings
@@ -23,17 +21,17 @@ PUBLISH_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 1.0
 AWAY_SECONDS: Final = 30.0  # without the backbone, after which streams end
 
-log = logging.getLogger("gateway.events")
+log = logging.getLogger("gateway.bus")
 
 
-def check_durable(bus: Bus, durable: Durable) -> None:
-    """Raises ContractError for what the backbone can't do."""
-    if "dead_letters" in durable.model_fields_set:
+def check_durable(bus: Bus, settings: Settings, given: Container[str]) -> None:
+    """Raises ContractError for what the backbone can't do. given: the settings that were not left to their defaults."""
+    if "dead_letters" in given:
         raise ContractError(f"dead letters go where {bus.name} puts them", field=("dead_letters",))
-    if "start" in durable.model_fields_set and durable.start == "earliest" and not bus.backbone.replays:
+    if "start" in given and settings.start == "earliest" and not bus.backbone.replays:
         told = f"{bus.name} keeps nothing for a subscription that is new"
         raise ContractError(told, field=("start",), hint="start: latest")
-    _address(lambda: bus.backbone.durable(bus.stream, durable.settings))
+    _address(lambda: bus.backbone.durable(bus.stream, settings))
 
 
 class Publisher:
@@ -60,7 +58,7 @@ class Publisher:
         for number, (topic, event) in enumerate(events):
             try:
                 async with asyncio.timeout(PUBLISH_SECONDS):
-                    await self._service.call(self._write(topic, event), Context(trace=trace_of(event)))
+                    await self._service.call(self._write(topic, event), Context(trace=traceparent(event)))
             except TimeoutError:
                 raise Failure(Code.DEADLINE_EXCEEDED, "the backbone does not answer") from None
             except Failure as failure:
@@ -114,6 +112,7 @@ class Live:
     """
 
     def __init__(self, bus: Bus, journal: Journal[CloudEvent]) -> None:
+        self._name = bus.name
         self._journal = journal
         self._inbound = bus.inbound()
         address = _address(lambda: bus.backbone.live(bus.stream))
@@ -128,7 +127,7 @@ class Live:
     def start(self) -> None:
         """In the background."""
         if self._task is None:
-            self._task = asyncio.create_task(self._watch(), name="events live")
+            self._task = asyncio.create_task(self._watch(), name=f"bus live {self._name}")
 
     async def stop(self) -> None:
         task, self._task = self._task, None
@@ -148,7 +147,7 @@ class Live:
             while away < AWAY_SECONDS:
                 await asyncio.sleep(WATCH_SECONDS)
                 away = away + WATCH_SECONDS if self._inbound.unready else 0.0
-            log.warning("events: streams end, for the backbone is away: %s", self._inbound.unready)
+            log.warning("bus %s: streams end, for it is away: %s", self._name, self._inbound.unready)
             # The broker may forget what they are to be given.
             await self._journal.stop()
 
@@ -178,7 +177,7 @@ class _Receiver:
         except Failure as failure:
             if not self._lenient:
                 raise
-            log.warning("events: %s of %s is passed over: %s", context.peer, self._bus.name, failure)
+            log.warning("bus %s: %s is passed over: %s", self._bus.name, context.peer, failure)
             return Message(None)
         if self._wanted(topic):
             await self._deliver(Entry(0, topic, event))
