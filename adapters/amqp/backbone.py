@@ -5,6 +5,7 @@ with cloudEvents: (application properties, where RabbitMQ speaks AMQP 1.0); clou
 too. The routing key is the event's topic.
 """
 
+from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ LIVE_PREFETCH: Final = 1000
 # A queue of a process that is gone. Until then it keeps what comes, so that a connection may break for a while.
 LIVE_EXPIRES_MILLISECONDS: Final = 10 * 60 * 1000
 _ID_BYTES: Final = 255
+_TIMES: Final = frozenset({"cloudevents:time", "cloudevents_time"})
 
 
 def _publish(stream: str) -> Target:
@@ -76,7 +78,15 @@ def _read(request: Message) -> tuple[str, CloudEvent]:
     topic = params["routing_key"]
     if not is_topic(topic):
         raise invalid("the routing key is no topic")
-    return topic, from_properties(request.headers, PREFIXES, params["content_type"], request.body)
+    headers = [(name, _time(value) if name in _TIMES else value) for name, value in request.headers]
+    return topic, from_properties(headers, PREFIXES, params["content_type"], request.body)
+
+
+def _time(value: str | bytes) -> str | bytes:
+    """AMQP 1.0's timestamps are milliseconds since the epoch, and libraries write them as numbers."""
+    if not isinstance(value, str) or not (value.isascii() and value.isdigit() and len(value) < 15):
+        return value
+    return datetime.fromtimestamp(int(value) / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=_live, write=_write, read=_read, replays=False)

@@ -55,6 +55,7 @@ class Node:
         self.folder = folder / name
         self.folder.mkdir()
         news = {"protocol": "events", "backbone": "bus", "stream": shared.stream, "listen": self.events}
+        news["unknown_fields"] = "drop"
         self.routes: dict[str, Any] = {
             "gateway": {"access_log": False},
             "endpoints": {"bus": shared.bus, "news": news, "web": {"protocol": "http", "listen": self.web}},
@@ -88,7 +89,7 @@ class Node:
         """Once its subscriptions are there."""
         async with running_gateway(self.folder, self.routes) as process:
             async with asyncio.timeout(30):
-                while json.loads((await process.get("/readyz"))[1])["endpoints"]:
+                while json.loads((await process.get("/readyz"))[1]).get("endpoints"):
                     await asyncio.sleep(0.05)
             yield process
 
