@@ -17,7 +17,7 @@ from adapters.events.attributes import (
 )
 from adapters.events.config import Endpoint, Target
 from adapters.events.hub import Hub, shared_hub
-from gateway.codecs.cloudevents import JSON, SPEC_VERSION, TRACE, CloudEvent, event
+from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter, is_level

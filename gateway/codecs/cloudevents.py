@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from gateway.message import TRACEPARENT, trace_of
 from gateway.schema import text
 from gateway.schema.types import Kind
 from gateway.status import invalid
@@ -24,8 +25,6 @@ BATCH: Final = "application/cloudevents-batch+json"
 JSON: Final = "application/json"
 SPEC_VERSION: Final = "1.0"
 PREFIX: Final = "ce-"
-TRACE: Final = "traceparent"
-"""The extension attribute of distributed tracing."""
 
 _CORE: Final = ("id", "source", "type", "subject", "time", "datacontenttype", "dataschema")
 _RESERVED: Final = frozenset({*_CORE, "specversion", "data", "data_base64"})
@@ -35,7 +34,6 @@ _INTEGER: Final = (-(2**31), 2**31 - 1)
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -101,8 +99,7 @@ def event(attributes: Mapping[str, Any], data: bytes | None) -> CloudEvent:
 
 def traceparent(found: CloudEvent) -> str:
     """The W3C trace context, or empty."""
-    trace = found.extensions.get(TRACE)
-    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""
+    return trace_of(found.extensions.get(TRACEPARENT))
 
 
 def _text(name: str, value: Any) -> str:
