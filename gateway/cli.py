@@ -155,7 +155,10 @@ def _print_explanation(explanation: Explanation) -> None:
     table.add_row("[bold]pattern[/]", _patterns(explanation))
     table.add_row("[bold]request[/]", escape(explanation.request))
     table.add_row("[bold]reply[/]", escape(explanation.reply))
-    table.add_row("[bold]deadline[/]", f"{explanation.deadline:g} s")
+    bounded = explanation.deadline != float("inf")
+    table.add_row(
+        "[bold]deadline[/]", f"{explanation.deadline:g} s" if bounded else "none: a stream has only its route's"
+    )
     out.print(Panel(table, title=escape(explanation.route), title_align="left"))
     for source in explanation.generated:
         code = source.strip() + "\n"

@@ -47,7 +47,9 @@ class GatewaySection(_Section):
 
     admin: Admin = Field(default=Admin(), description="The admin endpoint.")
     access_log: bool = Field(default=True, description="One JSON line per call on standard output.")
-    deadline: Duration = Field(default=30.0, description="How long a call may take where its route says nothing.")
+    deadline: Duration = Field(
+        default=30.0, description="How long a call may take where its route says nothing; not of streams."
+    )
     drain: Duration = Field(default=25.0, description="How long calls in flight may take to finish at shutdown.")
     jobs: Jobs | None = Field(default=None, description="Where jobs are kept. Routes with `job:` need it.")
 
@@ -83,7 +85,9 @@ class RouteSection(_Section):
     source: Mapping[str, Any] = Field(alias="from", description="The inbound endpoint and address.")
     target: Mapping[str, Any] = Field(alias="to", description="The outbound endpoint and address.")
     deadline: Duration | None = Field(
-        default=None, description="How long a call may take; of a job, how long it may run."
+        default=None,
+        description="How long a call may take, or a stream last; of a job, how long it may run. Without one a stream "
+        "lasts as long as its caller and the upstream like.",
     )
     job: Job | None = Field(
         default=None,

@@ -162,7 +162,7 @@ class Link:
             leg.target_pattern,
             request_text,
             reply_text,
-            leg.deadline,
+            leg.deadline if leg.source_pattern.unary else leg.stream_deadline,
             self._generated,
             self.problems,
         )
