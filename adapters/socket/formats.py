@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import msgspec
 
 from adapters.socket.config import CorrelationField, FailureReply, TcpEndpoint, UdpEndpoint
-from adapters.socket.status import error_json
 from gateway.codecs.correlation import FieldCorrelation, JsonCorrelation, RecordCorrelation
 from gateway.codecs.format import Format, Unknown
 from gateway.codecs.json import JsonFormat, read
@@ -14,6 +13,7 @@ from gateway.codecs.layout import LayoutError, layout_format, numbers_of, read_l
 from gateway.codecs.raw import DATA, RawFormat
 from gateway.codecs.text import TEXT, TextFormat
 from gateway.net.framing import DelimiterFraming
+from gateway.net.json_error import error_message
 from gateway.net.network import Network
 from gateway.port import ContractError
 from gateway.schema.types import Record
@@ -91,7 +91,7 @@ def _records(endpoint: TcpEndpoint | UdpEndpoint, network: Network, field: str) 
 def failure_message(on_failure: object, formats: Formats) -> Callable[[Failure], bytes] | None:
     """Makes the message that tells a caller of a failure; None where no message does. Raises ContractError."""
     if on_failure == "error":
-        return error_json
+        return error_message
     if not isinstance(on_failure, FailureReply):
         return None
     type_ = formats.reply_type

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from adapters.socket.config import TcpEndpoint, TcpTarget
 from adapters.socket.formats import Formats, load_formats
 from adapters.socket.inbound import PATTERNS, check_stream
-from adapters.socket.status import failure_of
 from gateway.codecs.correlation import FieldCorrelation
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.framing import FramingError
+from gateway.net.json_error import told_failure
 from gateway.net.network import Network
 from gateway.net.tcp_connection import Connection, Connections, TcpOptions
 from gateway.net.tcp_endpoint import dial
@@ -121,7 +121,7 @@ class _Ask(_Unary):
 
     async def call(self, request: Message, context: Context) -> Message:
         reply = await self._ask(request.body)
-        failure = failure_of(reply) if self._json else None
+        failure = told_failure(reply, own=True) if self._json else None
         if failure is not None:
             raise failure
         return Message(reply)
@@ -226,7 +226,7 @@ class _Streams:
         clean = False
         try:
             async for reply in replies:
-                failure = failure_of(reply.body) if self._json else None
+                failure = told_failure(reply.body, own=True) if self._json else None
                 if failure is not None:
                     raise failure
                 yield reply

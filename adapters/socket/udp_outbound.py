@@ -7,10 +7,10 @@ from typing import Final
 
 from adapters.socket.config import UdpEndpoint, UdpTarget
 from adapters.socket.formats import Formats, load_formats
-from adapters.socket.status import failure_of
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
 from gateway.net.address import split_host_port
+from gateway.net.json_error import told_failure
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
@@ -192,7 +192,7 @@ class _Ask(_Unary):
 
     async def call(self, request: Message, context: Context) -> Message:
         reply = await self._outbound.ask(request.body)
-        failure = failure_of(reply) if self._outbound.endpoint.format == "json" else None
+        failure = told_failure(reply, own=True) if self._outbound.endpoint.format == "json" else None
         if failure is not None:
             raise failure
         return Message(reply)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from gateway.message import Header, Message
-from gateway.net.problem_json import PROBLEM_JSON, details_json, failure_of, problem_json
+from gateway.net.problem_json import PROBLEM_JSON, failure_of, problem_of
 from gateway.status import Code, Failure
 
 GATEWAY_STATUS: Final = "gateway-status"
@@ -40,15 +40,7 @@ def reply_of(message: Message) -> Reply:
 
 
 def error_reply(failure: Failure) -> Reply:
-    body = problem_json(
-        None,
-        failure.code,
-        failure.text,
-        path=failure.path,
-        details=details_json(failure),
-        retry_after=failure.retry_after,
-    )
-    return Reply(body, [(GATEWAY_STATUS, failure.code.name)], uuid4().hex, PROBLEM_JSON)
+    return Reply(problem_of(failure), [(GATEWAY_STATUS, failure.code.name)], uuid4().hex, PROBLEM_JSON)
 
 
 def message_of(body: bytes, headers: Sequence[Header], status: str, limit: int) -> Message:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.net.problem_json import details_json, failure_of, problem_json
+from gateway.net.problem_json import failure_of, problem_of
 from gateway.status import Code, Failure
 
 _ERROR: Final = b"error"
@@ -15,21 +15,14 @@ _HEAD: Final = 512
 
 def error_message(failure: Failure, member: bytes = b"") -> bytes:
     """{"error": problem}, with this member before it. The problem has the members that RFC 9457 has without HTTP."""
-    problem = problem_json(
-        None,
-        failure.code,
-        failure.text,
-        path=failure.path,
-        details=details_json(failure),
-        retry_after=failure.retry_after,
-    )
-    return b'{%b"error":%b}' % (member + b"," if member else b"", problem)
+    return b'{%b"error":%b}' % (member + b"," if member else b"", problem_of(failure))
 
 
-def told_failure(body: bytes, field: str = "") -> Failure | None:
+def told_failure(body: bytes, field: str = "", *, own: bool = False) -> Failure | None:
     """The failure that a message tells, where it is no other message.
 
     It is one when it has an object `error` and no members besides but `field`, the id, and JSON-RPC's version.
+    own: its `code` must be one of Code, as error_message() writes it.
     """
     if _ERROR not in body[:_HEAD]:
         return None
@@ -39,5 +32,7 @@ def told_failure(body: bytes, field: str = "") -> Failure | None:
         return None
     problem = message.get("error") if isinstance(message, dict) else None
     if not isinstance(problem, Mapping) or not message.keys() <= {"error", field, "jsonrpc"}:
+        return None
+    if own and Code.__members__.get(str(problem.get("code"))) in (None, Code.OK):
         return None
     return failure_of(problem, Code.UNKNOWN, "the upstream answered with an error")

@@ -22,6 +22,18 @@ def problem_json(status: int | None, code: Code, detail: str, **members: Any) ->
     return _encode(problem)
 
 
+def problem_of(failure: Failure) -> bytes:
+    """The problem where there is no HTTP: all that a failure says, details as objects with their type's name."""
+    return problem_json(
+        None,
+        failure.code,
+        failure.text,
+        path=failure.path,
+        details=details_json(failure),
+        retry_after=failure.retry_after,
+    )
+
+
 def title(status: int) -> str:
     try:
         return HTTPStatus(status).phrase

@@ -365,7 +365,7 @@ async def test_a_stream_that_fails_tells_it_in_band() -> None:
     async with serving(late, "stream") as side, line(side.port) as caller:
         await caller.say(b"{}\n")
         caller.end()
-        assert await caller.rest() == b'{}\n{"error":{"code":"UNAVAILABLE","detail":"gone"}}\n'
+        assert await caller.rest() == b'{}\n{"error":{"detail":"gone","code":"UNAVAILABLE"}}\n'
 
 
 async def test_a_stream_without_form_for_failures_is_reset() -> None:
