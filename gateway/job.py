@@ -60,6 +60,16 @@ class _Request(msgspec.Struct, frozen=True, array_like=True):
     trace: str
 
 
+class _Reply(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a reply. body: JSON."""
+
+    body: bytes
+    headers: list[tuple[str, Any]]
+
+
+_reply = msgspec.msgpack.Decoder(_Reply).decode
+
+
 class Jobs:
     """All jobs of the process.
 
@@ -136,8 +146,8 @@ class Jobs:
             self._accepting -= 1
         return job
 
-    async def status(self, route: str, job: str) -> bytes:
-        """The job as JSON. Raises Failure(NOT_FOUND)."""
+    async def status(self, route: str, job: str) -> Message:
+        """The job as JSON, with the headers of the upstream's reply. Raises Failure(NOT_FOUND)."""
         found = await self._store.find(route, job, self._now())
         if found is None:
             raise Failure(Code.NOT_FOUND, "there is no such job, or no longer", path="$.job", sent=False)
@@ -145,11 +155,12 @@ class Jobs:
         head = b'{"job":%b,"state":"%b"' % (_encode(job), state.value.encode())
         match state:
             case State.DONE:
-                return b'%b,"reply":%b}' % (head, outcome)
+                reply = _reply(outcome)
+                return Message(b'%b,"reply":%b}' % (head, reply.body), reply.headers)
             case State.FAILED:
-                return b'%b,"failure":%b}' % (head, outcome)
+                return Message(b'%b,"failure":%b}' % (head, outcome))
             case _:
-                return head + b"}"
+                return Message(head + b"}")
 
     def _check_room(self) -> None:
         if len(self._running) + self._accepting >= self._max_running:
@@ -223,7 +234,7 @@ class Jobs:
                 pause = max(backoff(attempt, FIRST_PAUSE, LONGEST_PAUSE), failure.retry_after or 0.0)
                 await asyncio.sleep(max(0.0, min(pause, LONGEST_PAUSE, deadline - loop.time())))
             else:
-                return State.DONE, reply.body
+                return State.DONE, msgspec.msgpack.encode(_Reply(reply.body, list(reply.headers)))
         return State.FAILED, _failed(why)
 
     async def _prune(self) -> None:

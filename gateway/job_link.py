@@ -106,7 +106,7 @@ def job_legs(
         target_keys=(*keys, "job"),
         address=route.status,
         source=status,
-        target=_status(route.name, kept_reply(target, status, job)),
+        target=_status(route.name, kept_reply(target, status, job), target.headers),
         source_pattern=Pattern.REQUEST_REPLY,
         target_pattern=Pattern.REQUEST_REPLY,
         service=lambda: Status(jobs, route.name),
@@ -142,7 +142,7 @@ def job_call(
         f"{route.name}/job",
         service,
         request=lambda message: message,
-        reply=reply_step(decode, None, _JSON.encoder(reply), frozenset()),
+        reply=reply_step(decode, None, _JSON.encoder(reply), target.headers),
         bridged=False,
         one_reply=True,
         failures=FailureTranslator(kept, target, route.section.errors),
@@ -166,8 +166,8 @@ def _submission(target: Contract, deadline: float, *, linked: bool) -> Contract:
     )
 
 
-def _status(route: str, reply: Type) -> Contract:
-    """What a route's `job.status` meets."""
+def _status(route: str, reply: Type, headers: frozenset[str]) -> Contract:
+    """What a route's `job.status` meets. reply, headers: the upstream's."""
     job = Record(
         "Job",
         [
@@ -182,6 +182,7 @@ def _status(route: str, reply: Type) -> Contract:
         format=_JSON,
         request=_QUERY,
         reply=job,
+        headers=headers,
         describe=f"the jobs of route {route}",
     )
 
@@ -227,7 +228,7 @@ class Status:
 
     async def call(self, request: Message, context: Context) -> Message:
         job: str = msgspec.json.decode(request.body)[ID]
-        return Message(await self._jobs.status(self._route, job))
+        return await self._jobs.status(self._route, job)
 
     def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 import urllib.error
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class Upstream:
             await asyncio.sleep(0.01)
         status, body = self.answers[case]
         kind = "application/json" if status < 300 else "application/problem+json"
-        return web.Response(status=status, body=json.dumps(body), content_type=kind)
+        echoed = {name: value for name, value in request.headers.items() if name.lower().startswith("x-")}
+        return web.Response(status=status, body=json.dumps(body), content_type=kind, headers=echoed)
 
 
 @asynccontextmanager
@@ -72,12 +73,12 @@ def routes(port: int, target: int, *, deadline: str = "1m", keep: str = "1m", **
     }
 
 
-async def submit(port: int, case: str, **more: Any) -> str:
+async def submit(port: int, case: str, headers: Mapping[str, str] | None = None) -> str:
     """The path of the accepted job's status."""
-    status, receipt, headers = await ask(port, "/quotes", {"case": case, **more})
+    status, receipt, told = await ask(port, "/quotes", {"case": case}, headers)
     assert status == 202, receipt
     assert receipt == {"job": receipt["job"], "status": f"/quotes/jobs/{receipt['job']}"}
-    assert headers["Location"] == receipt["status"]
+    assert told["Location"] == receipt["status"]
     return str(receipt["status"])
 
 
@@ -115,6 +116,24 @@ async def test_the_upstreams_failure_is_told(tmp_path: Path) -> None:
         "message": "sold out",
         "details": [{"type": "OutOfStock", "sku": "A1"}],
     }
+
+
+async def test_headers_of_both_ways_cross(tmp_path: Path) -> None:
+    """Those that may: the request's to the upstream, the reply's to whoever asks for the status."""
+    port = free_port()
+    async with upstream() as service:
+        config = routes(port, service.port)
+        for endpoint in ("web", "back"):
+            config["endpoints"][endpoint]["forward_headers"] = ["x-tenant", "message-id"]
+        async with running_gateway(tmp_path, config):
+            service.answers["a"] = (200, {})
+            given = {"X-Tenant": "zürich".encode().decode("latin-1"), "Message-Id": "mine", "X-Other": "no"}
+            path = await submit(port, "a", headers=given)
+            await ended(port, path)
+            _, _, headers = await ask(port, path)
+    assert service.seen["a"] == ["mine"], "a caller's own id is the message's"
+    assert headers["x-tenant"] == given["X-Tenant"]
+    assert "x-other" not in {name.lower() for name in headers}
 
 
 async def test_an_upstream_that_is_away_is_tried_again(tmp_path: Path) -> None:

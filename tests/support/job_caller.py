@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-async def ask(port: int, path: str, body: Any = None) -> tuple[int, Any, Mapping[str, str]]:
+async def ask(
+    port: int, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, Any, Mapping[str, str]]:
     """POST JSON, or GET where there is none."""
 
     def send() -> tuple[int, Any, Mapping[str, str]]:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}{path}", content, {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{port}{path}", content, {"Content-Type": "application/json", **(headers or {})}
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
