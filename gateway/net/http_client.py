@@ -12,6 +12,7 @@ from aiohttp import ClientTimeout
 from yarl import URL
 
 from gateway.net.tcp_keepalive import KEEPALIVE_SECONDS, keep_alive
+from gateway.net.tls import untrusted
 from gateway.status import Code, Failure
 
 CONNECT_SECONDS: Final = 5.0
@@ -171,8 +172,8 @@ class HttpStream:
 
     def _failure(self, error: Exception) -> Failure:
         match error:
-            case aiohttp.ClientConnectorCertificateError():
-                return Failure(Code.UNAVAILABLE, "the upstream's certificate is not trusted", sent=False)
+            case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
+                return untrusted(reason)
             case aiohttp.ClientConnectorError():
                 return Failure(Code.UNAVAILABLE, "the upstream can't be reached", sent=False)
             case aiohttp.ConnectionTimeoutError():

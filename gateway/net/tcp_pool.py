@@ -9,6 +9,7 @@ from gateway.net.counters import Counters
 from gateway.net.framing import FramingError
 from gateway.net.tcp_connection import Connection, Connections, TcpOptions
 from gateway.net.tcp_endpoint import bound_port, dial, listen
+from gateway.net.tls import untrusted
 from gateway.status import Code, Failure
 
 _NO_PEER: Final = "no peer is connected"
@@ -41,7 +42,7 @@ class Correlation(Protocol[Q_contra, R_co]):
 def unreachable(error: OSError) -> Failure:
     """There is no connection; nothing was sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(Code.UNAVAILABLE, "the upstream's certificate is not trusted", sent=False)
+        return untrusted(error)
     return Failure(Code.UNAVAILABLE, "the upstream can't be reached", sent=False)
 
 

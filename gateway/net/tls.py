@@ -1,5 +1,6 @@
 """TLS as routes.yaml writes it, for all protocols, and the contexts that are made of it."""
 
+import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gateway.status import ContractError
+from gateway.status import Code, ContractError, Failure
+
+log = logging.getLogger("gateway.net")
 
 
 class ClientTls(BaseModel):
@@ -72,3 +75,9 @@ def _context(purpose: ssl.Purpose, tls: ClientTls, path: Callable[[str], Path]) 
                 f"can't read a certificate from {tls.certificate}: {error}", field=("tls", "certificate")
             ) from None
     return context
+
+
+def untrusted(error: Exception) -> Failure:
+    """For a handshake in which a target's certificate was refused. Why is told by the log alone: it names hosts."""
+    log.warning("a target's certificate is refused: %s", getattr(error, "verify_message", "") or error)
+    return Failure(Code.UNAVAILABLE, "the upstream's certificate is not trusted", sent=False)

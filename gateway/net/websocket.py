@@ -19,6 +19,7 @@ from aiohttp import ClientTimeout, WebSocketError, WSMsgType, hdrs, web
 from yarl import URL
 
 from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.tls import untrusted
 from gateway.status import Code, Failure
 
 WEBSOCKET: Final = "websocket"
@@ -668,8 +669,8 @@ def _no_redirects() -> aiohttp.TraceConfig:
 
 def _failure(error: Exception) -> Failure:
     match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return Failure(Code.UNAVAILABLE, "the upstream's certificate is not trusted", sent=False)
+        case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
+            return untrusted(reason)
         case aiohttp.WSServerHandshakeError(status=101):
             return Failure(Code.UNAVAILABLE, "the upstream's WebSocket handshake is malformed", sent=False)
         case aiohttp.WSServerHandshakeError(status=status):

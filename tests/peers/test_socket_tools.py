@@ -252,7 +252,7 @@ async def test_tls_in(pki: Path) -> None:
 
 
 @socat_needed
-async def test_tls_out(pki: Path) -> None:
+async def test_tls_out(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     server = (
         f"OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,verify=1,"
@@ -268,3 +268,4 @@ async def test_tls_out(pki: Path) -> None:
                 with pytest.raises(Failure) as told:
                     await service.call(Message(b"{}"), Context())
                 assert told.value.code is Code.UNAVAILABLE and "ertificate" in side.unready
+    assert "self-signed certificate" in caplog.text and "Hostname mismatch" in caplog.text

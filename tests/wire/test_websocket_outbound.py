@@ -3,7 +3,6 @@
 import asyncio
 import json
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -274,11 +273,9 @@ async def test_server_that_does_not_answer_the_handshake(monkeypatch: pytest.Mon
         assert (failure.code, failure.sent) == (Code.UNAVAILABLE, False)
 
 
-async def test_certificate_that_nobody_trusts(tmp_path: Path) -> None:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout key.pem -out cert.pem"
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+async def test_certificate_that_nobody_trusts(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context.load_cert_chain(pki / "server.pem", pki / "server.key")
     async with peer(echo, ssl=context) as server:
         endpoint = WebSocketEndpoint(target=f"wss://127.0.0.1:{server.port}")
         outbound = WebSocketOutbound("out", endpoint, Network(Path()))
@@ -286,6 +283,7 @@ async def test_certificate_that_nobody_trusts(tmp_path: Path) -> None:
         service = outbound.service(target, outbound.contract(target), Pattern.REQUEST_REPLY)
         failure = await refused(service)
         assert (failure.code, failure.message) == (Code.UNAVAILABLE, "the upstream's certificate is not trusted")
+        assert "unable to get local issuer certificate" in caplog.text
         await outbound.stop()
 
 
