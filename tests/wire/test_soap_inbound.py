@@ -245,6 +245,9 @@ async def test_content_types_and_sizes() -> None:
         assert answer.status == 415 and "application/json" in text_of(answer, "Fault/faultstring")
         answer = await post(service.url, envelope(BODY.replace("b-1", "b" * 1000)))
         assert answer.status == 413 and "1000 bytes" in text_of(answer, "Fault/faultstring")
+        answer = await post(service.url, envelope(BODY), headers=[("Content-Encoding", "compress")])
+        assert answer.status == 415 and "compress is not read" in text_of(answer, "Fault/faultstring")
+        assert "gzip" in answer.headers["accept-encoding"]
         answer = await get(service.url)
         assert answer.status == 404
 
