@@ -82,7 +82,7 @@ class Jobs:
         self._max_kept = max_kept
         self._room = int(max_bytes * REQUESTS_SHARE)
         self._routes: Mapping[str, JobRoute] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # route and task
         self._waiting: list[Kept] = []
         self._accepting = 0
         self._pruning: asyncio.Task[None] | None = None
@@ -114,7 +114,7 @@ class Jobs:
         pruning, self._pruning = self._pruning, None
         if pruning is None:
             return
-        running = list(self._running.values())
+        running = [task for _, task in self._running.values()]
         for task in (pruning, *running):
             task.cancel()
         await asyncio.gather(pruning, *running, return_exceptions=True)
@@ -148,10 +148,14 @@ class Jobs:
 
     async def status(self, route: str, job: str) -> Message:
         """The job as JSON, with the headers of the upstream's reply. Raises Failure(NOT_FOUND)."""
-        found = await self._store.find(route, job, self._now())
-        if found is None:
-            raise Failure(Code.NOT_FOUND, "there is no such job, or no longer", path="$.job", sent=False)
-        state, outcome = found
+        running = self._running.get(job)
+        if running is not None and running[0] == route:
+            state, outcome = State.RUNNING, b""
+        else:
+            found = await self._store.find(route, job, self._now())
+            if found is None:
+                raise Failure(Code.NOT_FOUND, "there is no such job, or no longer", path="$.job", sent=False)
+            state, outcome = found
         head = b'{"job":%b,"state":"%b"' % (_encode(job), state.value.encode())
         match state:
             case State.DONE:
@@ -183,7 +187,7 @@ class Jobs:
             self._waiting.append(job)
             return
         task = asyncio.create_task(self._run(job), name=f"job {job.id}")
-        self._running[job.id] = task
+        self._running[job.id] = job.route, task
         task.add_done_callback(lambda _: self._running.pop(job.id))
 
     async def _run(self, job: Kept) -> None:
