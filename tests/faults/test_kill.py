@@ -90,6 +90,14 @@ async def until(condition: Callable[[], bool], what: Callable[[], str], seconds:
         await asyncio.sleep(0.002)
 
 
+async def arrived(ledger: Ledger, count: int, gateway: GatewayProcess) -> None:
+    """Return once so many different ones have."""
+    await until(
+        lambda: len(ledger) >= count,
+        lambda: f"seed {SEED}: {len(ledger)} of {count} before a kill\n{gateway.log.read_text()[-3000:]}",
+    )
+
+
 @asynccontextmanager
 async def killed_again_and_again(
     folder: Path, config: Routes, ledger: Ledger, kills: int, dice: random.Random
@@ -102,12 +110,7 @@ async def killed_again_and_again(
         place = folder / f"life-{life}"
         place.mkdir()
         async with running_gateway(place, config) as gateway:
-            await until(
-                lambda: len(ledger) >= moment,  # noqa: B023  awaited here
-                lambda: (
-                    f"seed {SEED}: {len(ledger)} of {moment} before kill {life + 1}\n{gateway.log.read_text()[-3000:]}"
-                ),  # noqa: B023
-            )
+            await arrived(ledger, moment, gateway)
             await asyncio.sleep(dice.uniform(0, 0.02))
             gateway.process.kill()
             await gateway.process.wait()
