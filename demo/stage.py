@@ -148,6 +148,20 @@ class Stage:
 
         await self.gateway.wait_until(why_unready, START_SECONDS)
 
+    async def counted(self, series: str) -> None:
+        """Return when this counter of the admin endpoint, given as its name with its labels, is not zero."""
+
+        async def why_not() -> str:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{self.addresses.admin}/metrics") as reply,
+            ):
+                lines = (await reply.text()).splitlines()
+            counted = any(line.startswith(f"{series} ") and not line.endswith(" 0.0") for line in lines)
+            return "" if counted else f"{series} is zero"
+
+        await self.gateway.wait_until(why_not, START_SECONDS)
+
     async def _why_not_serving(self) -> str:
         state = await self._readyz()
         pending = ", ".join(f"{route}: {why}" for route, why in state.get("pending", {}).items())
