@@ -4,7 +4,6 @@ import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from yarl import URL
 
 from gateway import port
 from gateway.codecs.json import JsonFormat
@@ -12,7 +11,7 @@ from gateway.duration import Duration
 from gateway.journal.journal import Retention
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_filter, is_topic
-from gateway.net.address import split_host_port
+from gateway.net.http_address import Listen, ServiceUrl
 from gateway.net.webhook_signature import read_secret
 
 MIB: Final = 1024 * 1024
@@ -39,18 +38,6 @@ def _filter(text: str) -> str:
 
 def _place(text: str) -> str:
     _filter(_HOLE.sub("x", text))
-    return text
-
-
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-def _url(text: str) -> str:
-    url = URL(text)
-    if url.scheme not in ("http", "https") or not url.host or url.fragment or url.user:
-        raise ValueError(f"{text!r} is no URL such as https://shop.example/hooks")
     return text
 
 
@@ -146,7 +133,7 @@ class Durable(BaseModel):
 class Webhook(Durable):
     """A durable subscription that is pushed to a URL."""
 
-    url: Annotated[str, AfterValidator(_url)] = Field(description="Where each event is sent with POST.")
+    url: ServiceUrl = Field(description="Where each event is sent with POST.")
     mode: Literal["structured", "binary"] = Field(
         default="structured", description="CloudEvents' content mode: the event as JSON, or its data with headers."
     )
@@ -190,7 +177,7 @@ class Endpoint(port.OnBackbone):
     max_message_bytes: int = Field(
         default=MIB, ge=1, le=256 * MIB, description="Largest event, and largest batch over HTTP, in bytes."
     )
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         default=None,
         description="host:port at which CloudEvents are taken over HTTP, with POST to {path}/{topic}. Endpoints with "
         "the same value share the port.",

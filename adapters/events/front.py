@@ -6,42 +6,31 @@ batched content mode) and http-webhook.md (validation handshake).
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from math import ceil
 from typing import Any, Final
 
 import msgspec
 
 from adapters.events.config import Endpoint
-from adapters.events.status import TO_WIRE
 from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.topic import is_topic
 from gateway.net import webhook_signature as signature
-from gateway.net.http_failure import PayloadTooLarge, RequestTimeout
+from gateway.net.http_failure import UnsupportedMediaType
+from gateway.net.http_problem import problem_reply
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
-from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.media_type import JSON, in_utf_8, parse_media_type
 from gateway.status import Code, Failure, invalid
 
 BATCH: Final = 1000
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, Any])
-_HEADERS: Final = (("Content-Type", "application/json"),)
+_HEADERS: Final = (("Content-Type", JSON),)
+_EXPECTED: Final = (cloudevents.STRUCTURED, cloudevents.BATCH, "ce- headers with JSON")
 
 
 Publish = Callable[[Sequence[tuple[str, CloudEvent]]], Awaitable[int]]
 """As Hub.publish."""
-
-
-class _UnsupportedMediaType(Failure):
-    def __init__(self, given: str) -> None:
-        expected = f"{cloudevents.STRUCTURED}, {cloudevents.BATCH} or ce- headers with JSON"
-        super().__init__(
-            Code.INVALID_ARGUMENT, f"content type {given[:80] or 'none'} is not read here, {expected} is", sent=False
-        )
-
-
-_STATUS: Final[dict[type[Failure], int]] = {PayloadTooLarge: 413, RequestTimeout: 408, _UnsupportedMediaType: 415}
 
 
 class Front:
@@ -90,7 +79,7 @@ class Front:
             events, batched = self._read(request, body)
             position = await self._append([(topic, event) for event in events]) if events else 0
         except Failure as failure:
-            return _reply_of(failure)
+            return problem_reply(failure)
         receipts = [{"id": event.id, "topic": topic} for event in events]
         if position:
             for number, receipt in enumerate(receipts):
@@ -100,11 +89,9 @@ class Front:
     def _read(self, request: HttpRequest, body: bytes) -> tuple[Sequence[CloudEvent], bool]:
         """(the events, whether they came as a batch)"""
         content_type = request.headers.get("content-type", "")
-        media_type, _, parameters = content_type.partition(";")
-        media_type = media_type.strip().lower()
-        charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-        if charset not in ("", "utf-8", "utf8", "us-ascii"):
-            raise _UnsupportedMediaType(content_type)
+        media_type, parameters = parse_media_type(content_type)
+        if not in_utf_8(parameters):
+            raise UnsupportedMediaType(content_type, _EXPECTED)
         if media_type == cloudevents.BATCH:
             events = cloudevents.read_batch(body, BATCH)
             for number, event in enumerate(events):
@@ -117,7 +104,7 @@ class Front:
         elif self._keys and cloudevents.is_json(content_type):
             event = self._plain(request, body)
         else:
-            raise _UnsupportedMediaType(content_type)
+            raise UnsupportedMediaType(content_type, _EXPECTED)
         _check_data(event, "$.datacontenttype")
         return (event,), False
 
@@ -148,7 +135,7 @@ class Front:
             return HttpReply(204, (allow,))
         if "*" not in self._origins and origin.lower() not in (known.lower() for known in self._origins):
             failure = Failure(Code.PERMISSION_DENIED, "this sender may not deliver here")
-            reply = _reply_of(failure)
+            reply = problem_reply(failure)
             return HttpReply(reply.status, (*reply.headers, allow), reply.body)
         headers = [allow, ("WebHook-Allowed-Origin", origin)]
         if "webhook-request-rate" in request.headers:
@@ -163,11 +150,3 @@ def _check_data(event: CloudEvent, path: str) -> None:
 
 def _rfc3339(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _reply_of(failure: Failure) -> HttpReply:
-    status = _STATUS.get(type(failure)) or TO_WIRE[failure.code]
-    headers = [("Content-Type", PROBLEM_JSON)]
-    if failure.retry_after is not None:
-        headers.append(("Retry-After", str(max(1, ceil(failure.retry_after)))))
-    return HttpReply(status, headers, problem_json(status, failure.code, failure.text, path=failure.path))

@@ -7,6 +7,7 @@ less. A refusal that an operator may mend (401, 403, 404) is worth some tries, a
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.net.http_failure import retry_after
 from gateway.net.http_status import HTTP_STATUS
 from gateway.status import Code, Failure
 
@@ -28,9 +29,9 @@ FROM_WIRE: Final[Mapping[int, Code]] = {
 }
 
 
-def refusal(status: int, retry_after: str) -> Failure | None:
-    """Why a receiver did not take an event; None where it did. retry_after: the header, or empty."""
+def refusal(status: int, headers: Mapping[str, str]) -> Failure | None:
+    """Why a receiver did not take an event; None where it did."""
     if 200 <= status < 300:
         return None
-    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else None
-    return Failure(FROM_WIRE.get(status, Code.UNKNOWN), f"the receiver answered {status}", retry_after=seconds)
+    code = FROM_WIRE.get(status, Code.UNKNOWN)
+    return Failure(code, f"the receiver answered {status}", retry_after=retry_after(headers))

@@ -36,7 +36,7 @@ def push(webhook: Webhook, client: HttpClient) -> Deliver[CloudEvent]:
             now = int(time.time())
             headers += [(ID, identity), (TIMESTAMP, str(now)), (SIGNATURE, sign(keys, identity, now, body))]
         answer = await client.request("POST", webhook.url, headers, body, webhook.timeout)
-        refused = refusal(answer.status, answer.headers.get("retry-after", ""))
+        refused = refusal(answer.status, answer.headers)
         if refused is not None:
             raise refused
 

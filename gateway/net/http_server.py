@@ -55,7 +55,8 @@ class HttpRequest:
 
     def context(self) -> Context:
         """Of a call that this request makes."""
-        return Context(peer=self.peer, trace=self.trace)
+        trace = self.headers.get(TRACEPARENT)
+        return Context(peer=self._request.remote or "", trace=trace_of(trace) if trace else "")
 
     def wanted(self, names: Iterable[str]) -> list[Header]:
         """Those of these headers that are there; names in lower case."""

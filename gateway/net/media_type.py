@@ -19,6 +19,11 @@ def parse_media_type(header: str) -> tuple[str, Mapping[str, str]]:
     }
 
 
+def in_utf_8(parameters: Mapping[str, str]) -> bool:
+    """Whether a body with these parameters is, as far as they say."""
+    return parameters.get("charset", "").lower() in _UTF_8
+
+
 def check_media_type(header: str, expected: Sequence[str], *, suffixes: bool = False) -> str:
     """Which of the expected types a body in UTF-8 has. Raises UnsupportedMediaType.
 
@@ -27,7 +32,7 @@ def check_media_type(header: str, expected: Sequence[str], *, suffixes: bool = F
     media_type, parameters = parse_media_type(header)
     if suffixes and media_type.endswith("+json"):
         media_type = JSON
-    if media_type not in expected or parameters.get("charset", "").lower() not in _UTF_8:
+    if media_type not in expected or not in_utf_8(parameters):
         raise UnsupportedMediaType(header, expected)
     return media_type
 
