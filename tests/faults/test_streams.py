@@ -184,10 +184,12 @@ ROUTE = {"events-sse": "events", "events-ws": "ws-events"}
 
 @dataclass(frozen=True)
 class Frozen:
-    """sent: messages that the upstream could send. ended: whether it was cancelled, and within which time."""
+    """sent: messages that the upstream could send. ended: after how many seconds it was cancelled; infinity where it
+    was not. told: what each caller found that read on afterwards."""
 
     sent: Mapping[str, int]
     ended: Mapping[str, float]
+    told: Endings
     growth: int
     slowest: float
 
@@ -239,9 +241,7 @@ async def frozen_callers(patient: Scene) -> Frozen:
                 ended[name] = min(ended[name], time.monotonic() - start)
     await reading
     await reader.leave()
-    for caller in everybody.values():
-        await caller.leave()
-    return Frozen(sent, ended, peak - before, slowest)
+    return Frozen(sent, ended, await _endings(everybody, 5), peak - before, slowest)
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +256,7 @@ async def test_memory_and_other_routes_while_callers_are_frozen(frozen_callers: 
 async def test_a_caller_that_freezes(frozen_callers: Frozen, name: str) -> None:
     assert frozen_callers.sent[name] * MESSAGE_BYTES < 32 * MIB, "the upstream is read on"
     assert frozen_callers.ended[name] < 2 * STALL_SECONDS + 5, "the upstream was not cancelled"
+    assert frozen_callers.told[name][0] == ("DEADLINE_EXCEEDED" if name.startswith("grpc") else CUT)
 
 
 @dataclass(frozen=True)
