@@ -71,6 +71,7 @@ async def test_attributes_reach_a_mapping(front: Front) -> None:
         ("rooms.a", b"{}", {"content-type": "application/json"}, 415, "cloudevents+json"),
         ("rooms.a", b"<a/>", {"content-type": "text/xml"}, 415, "text/xml"),
         ("rooms.a", b"{}", {"content-type": f"{STRUCTURED}; charset=utf-16"}, 415, "utf-16"),
+        ("rooms.a", b"{}", {"content-type": STRUCTURED, "content-encoding": "compress"}, 415, "compress is not read"),
         ("rooms.a", b"<a/>", {"content-type": "text/xml", **HEADERS}, 400, "data is JSON here"),
         ("rooms.a", b"{", {"content-type": "application/json", **HEADERS}, 400, "malformed JSON"),
         ("rooms.a", b"{", {"content-type": STRUCTURED}, 400, "malformed CloudEvent"),

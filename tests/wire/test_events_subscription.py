@@ -374,7 +374,7 @@ async def test_publishing_what_can_t_be(tmp_path: Path) -> None:
         (Source, {"topic": "a", "subscription": "s", "backoff": "2s", "max_backoff": "1s"}, "less than backoff"),
         (Endpoint, {"store": "a.db", "retain_bytes": 2**30, "max_bytes": 2**20}, "more than max_bytes"),
         (Endpoint, {"store": "a.db", "secret": "short"}, "whsec_"),
-        (Endpoint, {"store": "a.db", "webhooks": [{"url": "ftp://x", "topic": "a", "subscription": "s"}]}, "no URL"),
+        (Endpoint, {"store": "a.db", "webhooks": [{"url": "ftp://x", "topic": "a", "subscription": "s"}]}, "not a URL"),
         (
             Endpoint,
             {"store": "a.db", "webhooks": [{"url": "http://x", "topic": "a", "subscription": "s"}] * 2},
