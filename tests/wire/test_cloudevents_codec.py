@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from gateway.codecs.cloudevents import (
     CloudEvent,
     from_headers,
+    from_properties,
     is_json,
     read,
     read_batch,
     to_headers,
+    to_properties,
     write,
     write_batch,
 )
@@ -190,3 +192,32 @@ def test_bad_header_values(value: str) -> None:
 def test_json_media_types() -> None:
     assert all(map(is_json, [None, "application/json", "text/json; charset=utf-8", "application/a+JSON"]))
     assert not any(map(is_json, ["text/plain", "application/jsonl", ""]))
+
+
+@given(EVENTS, st.sampled_from(["ce_", "cloudEvents:"]))
+def test_message_brokers(event: CloudEvent, prefix: str) -> None:
+    """Binary mode has all attributes as text; the content type is the message's."""
+    headers = [(name.lower(), value) for name, value in to_properties(event, prefix)]
+    assert all(isinstance(value, str) for _, value in headers)
+    found = from_properties(headers, (prefix.lower(),), event.datacontenttype or "", event.data)
+    told = {name: str(value).lower() for name, value in found.extensions.items()}
+    assert told == {name: str(value).lower() for name, value in event.extensions.items()}
+    for name in ("id", "source", "type", "subject", "time", "datacontenttype", "dataschema"):
+        assert getattr(found, name) == getattr(event, name)
+    assert found.data == (event.data or None)
+    assert from_properties([], (), "application/cloudevents+json; charset=utf-8", write(event)) == read(write(event))
+
+
+@pytest.mark.parametrize(
+    ("headers", "content_type", "body", "words"),
+    [
+        ([], "application/json", b"{}", "CloudEvents 1.0 is read here"),
+        ([("ce_specversion", "1.0"), ("ce_id", b"\xff")], "", None, "text is expected"),
+        ([("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "s")], "", None, "required"),
+        ([("ce_specversion", "1.0")], "application/json", b"{", "malformed JSON"),
+        ([], "application/cloudevents+json", None, "malformed CloudEvent"),
+    ],
+)
+def test_no_events_of_message_brokers(headers: Any, content_type: str, body: bytes | None, words: str) -> None:
+    with pytest.raises(Failure, match=words):
+        from_properties(headers, ("ce_",), content_type, body)
