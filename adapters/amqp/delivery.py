@@ -65,7 +65,7 @@ class Delivery(msgspec.Struct, gc=False):
 
 def delivery_of(message: DeliveredMessage) -> Delivery:
     carried = message.header.properties
-    raw = carried.raw if isinstance(carried, ContentProperties) else b"\0\0"
+    raw = (carried.raw if isinstance(carried, ContentProperties) else None) or b"\0\0"
     properties, trouble = Properties(), ""
     try:
         properties = read(raw)

@@ -13,12 +13,15 @@ from gateway.codecs.amqp_properties import WireError, message_id
 
 
 class ContentProperties(commands.Basic.Properties):
-    """Properties as pamqp is to carry them: unread."""
+    """Properties as pamqp is to carry them: unread.
 
-    raw: bytes = b"\0\0"
+    raw: None where another user of pamqp in this process made them, who gave them their values.
+    """
+
+    raw: bytes | None = None
 
     def marshal(self) -> bytes:
-        return self.raw
+        return super().marshal() if self.raw is None else self.raw
 
     def unmarshal(self, flags: int, data: bytes) -> None:
         self.raw = struct.pack(">H", flags & 0xFFFC) + data

@@ -55,6 +55,7 @@ class Producer:
         self._endpoint = endpoint
         self._limit = limit
         self._keeper: Keeper[AIOKafkaProducer] = connection.keeper(f"producer of {endpoint.client_id}", self)
+        self._serving: AIOKafkaProducer | None = None  # its keeper may refuse it to callers for a while
         self._broken: asyncio.Future[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._open = 0
@@ -146,7 +147,7 @@ class Producer:
     def _retire(self, client: AIOKafkaProducer, error: Exception) -> None:
         # A record that the brokers refused leaves a gap in an idempotent producer's numbers, at which they refuse
         # all that follows; and some errors end aiokafka's sender for good. A new client is cheaper than telling apart.
-        if self._keeper.client is client and self._broken is not None and not self._broken.done():
+        if self._serving is client and self._broken is not None and not self._broken.done():
             log.warning("kafka producer of %s: renewed after: %s", self._endpoint.client_id, error)
             self._keeper.renew(client)
             self._broken.set_result(None)
@@ -183,6 +184,7 @@ class Producer:
 
     async def _watch(self, client: AIOKafkaProducer) -> None:
         """Serve until the client is broken or its brokers are gone for long."""
+        self._serving = client
         broken = self._broken = asyncio.get_running_loop().create_future()
         self._keeper.up(client)
         confirmed, watches, down = self._confirmed, 0, 0

@@ -208,8 +208,9 @@ class ApacheKafka(BrokerProcess):
         file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         run = (java, *_JAVA, "-cp", f"{jars}/*")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # After "=", for it may begin with a dash.
         done = subprocess.run(
-            (*run, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(file)),
+            (*run, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(file)),
             capture_output=True,
             text=True,
             timeout=60,

@@ -10,6 +10,7 @@ import pika
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pamqp import commands
 
 from adapters.amqp.status import TO_WIRE
 from adapters.amqp.wire import ContentProperties
@@ -188,3 +189,10 @@ def test_header_values_as_text(value: Any, text: str | bytes | None) -> None:
 
 def test_error_replies_tell_every_code() -> None:
     assert set(TO_WIRE) == set(Code)
+
+
+def test_properties_of_another_user_of_pamqp_in_this_process() -> None:
+    made = commands.Basic.Properties(message_id="m-1", headers={"a": "b"}, delivery_mode=2)
+    assert isinstance(made, ContentProperties)
+    found = read(made.marshal())
+    assert (found.message_id, found.headers, found.delivery_mode) == ("m-1", {"a": "b"}, 2)
