@@ -1,14 +1,22 @@
 """Thrift in routes.yaml."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from gateway import port
 from gateway.codecs.format import Unknown
+from gateway.codecs.thrift import Protocol
+from gateway.codecs.thrift_boundary import BufferedReader
+from gateway.codecs.thrift_message import framed
 from gateway.net.address import split_host_port
+from gateway.net.framing import FrameReader, LengthFraming
 from gateway.net.http_address import LiteralPath, service_url
-from gateway.net.tls import Tls
+from gateway.net.network import Network
+from gateway.net.tcp_connection import TcpOptions
+from gateway.net.tls import Tls, client_context, server_context
+
+_FRAMED: Final = LengthFraming(kind="length")
 
 
 class ThriftEndpoint(port.Endpoint):
@@ -59,13 +67,13 @@ class ThriftEndpoint(port.Endpoint):
         "the same sequence id wait for each other.",
     )
     idle_seconds: float = Field(
-        default=3600.0, gt=0, description="listen only: a connection without calls for so long is closed."
+        default=3600.0, gt=0, description="A TCP connection without calls for so long is closed."
     )
     receive_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="listen only: a message that has begun must be there whole within this time, and a caller that "
-        "takes nothing of its replies for so long is cut off.",
+        description="listen: a message that has begun must be there whole within this time. Either way a TCP peer that "
+        "lets one rest half-way for so long, read or written, is cut off.",
     )
     tls: Tls | None = Field(
         default=None, description="Speak TLS; without it, plain text. With transport http, a target's URL says it."
@@ -98,6 +106,28 @@ class ThriftEndpoint(port.Endpoint):
     @property
     def unknown(self) -> Unknown:
         return Unknown(self.unknown_fields or ("reject" if self.listen else "drop"))
+
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol(self.encoding)
+
+    def options(self, network: Network) -> TcpOptions:
+        """Of its TCP connections. Raises ContractError where a file of TLS is not what it should be."""
+        context = server_context if self.listen else client_context
+        return TcpOptions(
+            reader=self._reader,
+            frame=framed if self.transport == "framed" else bytes,
+            tls=None if self.tls is None else context(self.tls, network.path),
+            server_name="" if self.tls is None else self.tls.server_name,
+            idle_timeout=self.idle_seconds,
+            stall_timeout=self.receive_seconds,
+            receive_timeout=self.receive_seconds if self.listen else float("inf"),
+        )
+
+    def _reader(self) -> FrameReader:
+        if self.transport == "framed":
+            return _FRAMED.reader(self.max_frame_bytes)
+        return BufferedReader(self.protocol, self.max_frame_bytes)
 
     @property
     def headers(self) -> frozenset[str]:

@@ -1,30 +1,36 @@
 """A Thrift service that the gateway is."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
-from adapters.thrift.listener import Listener
 from adapters.thrift.processor import Processor
 from adapters.thrift.status import write_failure
-from gateway.codecs.thrift import Protocol
-from gateway.codecs.thrift_boundary import BufferedReader
-from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, framed, read_message
-from gateway.net.address import split_host_port
-from gateway.net.framing import FrameReader, LengthFraming
+from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, read_message
+from gateway.message import Context
+from gateway.net.framing import FramingError
 from gateway.net.http_failure import headers_of, status_of
 from gateway.net.http_problem import problem_reply
 from gateway.net.http_router import PathTemplate
 from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
-from gateway.net.tls import server_context
+from gateway.net.tcp_connection import Connection
+from gateway.net.tcp_exchange import Exchange
+from gateway.net.tcp_server import Server
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.thrift import ThriftSchema
-from gateway.status import Failure
+from gateway.status import Failure, invalid
 
 MAX_CONNECTIONS: Final = 10_000
+MAX_IN_FLIGHT: Final = 64
+"""Calls at a time on one connection; more must wait."""
+UNREADABLE: Final = Envelope("", MessageType.CALL, 0, b"")
+"""The call that an answer to what is none bears."""
+
+log = logging.getLogger("gateway.thrift")
 
 
 class ThriftInbound:
@@ -33,36 +39,32 @@ class ThriftInbound:
     def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
         if not endpoint.listen:
             raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self._name = name
         self._endpoint = endpoint
         self._network = network
         self._schema: ThriftSchema | None = None
-        self._protocol = Protocol(endpoint.encoding)
-        self._bindings: Sequence[Binding] = ()
         self._processor: Processor | None = None
-        self._http = _HttpSide(name, endpoint, network, self._protocol) if endpoint.transport == "http" else None
-        self._listener: Listener | None = None
+        self._http = _HttpSide(name, endpoint, network) if endpoint.transport == "http" else None
+        self._server: Server | None = None
 
     async def load(self) -> None:
-        self._schema = await load(self._endpoint, self._network)
         endpoint = self._endpoint
+        self._schema = await load(endpoint, self._network)
         default = service_of(self._schema, endpoint)
-        if self._processor is None:
-            self._processor = Processor(self._protocol, default, multiplexed=endpoint.multiplexed)
-            if self._http is None:
-                host, port = split_host_port(endpoint.listen)
-                self._listener = Listener(
-                    host,
-                    port,
-                    protocol=self._protocol,
-                    processor=self._processor,
-                    reader=_reader(endpoint, self._protocol),
-                    frame=framed if endpoint.transport == "framed" else bytes,
-                    tls=None if endpoint.tls is None else server_context(endpoint.tls, self._network.path),
-                    max_connections=endpoint.max_connections or MAX_CONNECTIONS,
-                    ordered=endpoint.ordered,
-                    idle_seconds=endpoint.idle_seconds,
-                    receive_seconds=endpoint.receive_seconds,
-                )
+        if self._processor is not None:
+            return
+        processor = Processor(
+            endpoint.protocol, default, multiplexed=endpoint.multiplexed, limit=endpoint.max_frame_bytes
+        )
+        if self._http is None:
+            calls = _Calls(processor, endpoint)
+            server = self._server = Server(
+                endpoint.options(self._network),
+                lambda: Exchange(server, calls),
+                limit=endpoint.max_connections or MAX_CONNECTIONS,
+                refused=self._network.counters.counter(self._name, "refused_connections"),
+            )
+        self._processor = processor
 
     def contract(self, address: ThriftSource) -> Contract:
         if self._schema is None:
@@ -85,20 +87,20 @@ class ThriftInbound:
     async def start(self) -> None:
         if self._http is not None:
             await self._http.server.start()
-        elif self._listener is not None:
-            await self._listener.start()
+        elif self._server is not None:
+            await self._server.listen(self._endpoint.listen)
 
     async def drain(self) -> None:
         if self._http is not None:
             await self._http.server.drain()
-        elif self._listener is not None:
-            await self._listener.drain()
+        elif self._server is not None:
+            await self._server.drain()
 
     async def stop(self) -> None:
         if self._http is not None:
             await self._http.server.stop()
-        elif self._listener is not None:
-            await self._listener.stop()
+        elif self._server is not None:
+            await self._server.stop()
 
     @property
     def unready(self) -> str:
@@ -109,26 +111,51 @@ class ThriftInbound:
         """The port that was bound."""
         if self._http is not None:
             return self._http.server.port
-        return 0 if self._listener is None else self._listener.port
+        return 0 if self._server is None else self._server.port
 
 
-def _reader(endpoint: ThriftEndpoint, protocol: Protocol) -> Callable[[], FrameReader]:
-    limit = endpoint.max_frame_bytes
-    if endpoint.transport == "framed":
-        framing = LengthFraming(kind="length")
-        return lambda: framing.reader(limit)
-    return lambda: BufferedReader(protocol, limit)
+class _Calls:
+    """The calls on TCP connections. Those of one sequence id wait for each other, so that a caller that does not number
+    its calls gets its answers in order. Oneway calls are served to their end whoever leaves, for their callers do not
+    wait and mostly leave at once."""
+
+    in_order = False
+    max_in_flight = MAX_IN_FLIGHT
+
+    def __init__(self, processor: Processor, endpoint: ThriftEndpoint) -> None:
+        self._processor = processor
+        self._protocol = endpoint.protocol
+        self._ordered = endpoint.ordered
+
+    def take(self, message: bytes) -> tuple[Envelope, int, bool]:
+        try:
+            call = read_message(self._protocol, message)
+        except Failure as failure:
+            raise FramingError(failure.text) from None
+        return call, 0 if self._ordered else call.seqid, not self._processor.oneway(call)
+
+    async def answer(self, call: Envelope, connection: Connection) -> bytes | None:
+        try:
+            reply = await self._processor.answer(call, Context(peer=connection.peer))
+        except Failure as failure:
+            log.info("the oneway call of %s failed: %s", call.name, failure)
+            return None
+        return None if reply is None else connection.framed(reply)
+
+    def refusal(self, error: FramingError, connection: Connection) -> bytes:
+        log.info("a Thrift connection is closed: %s", error)
+        return connection.framed(write_failure(self._protocol, UNREADABLE, invalid(str(error))))
 
 
 class _HttpSide:
     """Messages as bodies of POST requests."""
 
-    def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network, protocol: Protocol) -> None:
+    def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
         self.server = network.http_server(endpoint.listen)
         self._name = name
         self._path = PathTemplate(endpoint.path)
         self._limit = endpoint.max_frame_bytes
-        self._protocol = protocol
+        self._protocol = endpoint.protocol
         self._processor: Processor | None = None
 
     def mount(self, processor: Processor | None) -> None:
@@ -143,10 +170,9 @@ class _HttpSide:
         try:
             call = read_message(self._protocol, await request.body(self._limit))
         except Failure as failure:
-            unknown = Envelope("", MessageType.CALL, 0, b"")
             headers = [*content, *headers_of(failure)]
             return HttpReply(
-                status_of(failure, otherwise=400), headers, write_failure(self._protocol, unknown, failure)
+                status_of(failure, otherwise=400), headers, write_failure(self._protocol, UNREADABLE, failure)
             )
         try:
             reply = await processor.answer(call, request.context(), request.wanted(processor.headers(call)))

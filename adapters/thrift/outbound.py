@@ -1,35 +1,24 @@
 """Calls of routes as Thrift calls."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from adapters.thrift.channel import Channel, Pool
 from adapters.thrift.config import ThriftEndpoint, ThriftTarget
 from adapters.thrift.contract import Throw, contract_of, function_of, load
 from adapters.thrift.status import FROM_HTTP, read_failure
 from gateway.codecs.format import Decode, Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
-from gateway.codecs.thrift_boundary import BufferedReader
-from gateway.codecs.thrift_message import (
-    CONTENT_TYPE,
-    SEPARATOR,
-    Envelope,
-    MessageType,
-    framed,
-    read_message,
-    write_message,
-)
+from gateway.codecs.thrift import ThriftFormat
+from gateway.codecs.thrift_message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
 from gateway.message import Context, Message
-from gateway.net.address import split_host_port
-from gateway.net.framing import FrameReader, LengthFraming
+from gateway.net.framing import FramingError
 from gateway.net.http_call import remaining, reply_headers, request_headers
 from gateway.net.http_client import HttpAnswer, HttpClient
 from gateway.net.network import Network
 from gateway.net.problem_json import PROBLEM_JSON, failure_of
-from gateway.net.tls import client_context
+from gateway.net.tcp_pool import Pool
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.thrift import ThriftSchema
@@ -38,7 +27,9 @@ from gateway.schema.values import struct_of
 from gateway.status import Code, Detail, Failure
 
 CONNECTIONS: Final = 8
-_FRAMED: Final = LengthFraming(kind="length")
+MAX_PIPELINED: Final = 256
+"""Calls at a time on one connection."""
+_MISREAD: Final = "the upstream's answer is not Thrift as its endpoint says"
 
 
 class ThriftOutbound:
@@ -48,17 +39,16 @@ class ThriftOutbound:
         if not endpoint.target:
             raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
         self._endpoint = endpoint
+        self._name = name
         self._network = network
-        self._protocol = Protocol(endpoint.encoding)
         self._schema: ThriftSchema | None = None
-        self._wire: _Tcp | _Http
-        if endpoint.transport == "http":
-            self._wire = _Http(endpoint, self._protocol)
-        else:
-            self._wire = _Tcp(endpoint, self._protocol, network)
+        self._wire: _Tcp | _Http | None = None
 
     async def load(self) -> None:
-        self._schema = await load(self._endpoint, self._network)
+        endpoint, network = self._endpoint, self._network
+        self._schema = await load(endpoint, network)
+        if self._wire is None:
+            self._wire = _Http(endpoint) if endpoint.transport == "http" else _Tcp(self._name, endpoint, network)
 
     def contract(self, address: ThriftTarget) -> Contract:
         if self._schema is None:
@@ -66,59 +56,89 @@ class ThriftOutbound:
         return contract_of(self._schema, self._endpoint, address, self._endpoint.target)
 
     def service(self, address: ThriftTarget, contract: Contract, pattern: Pattern) -> Service:
-        return _ThriftCall(self._wire, contract, self._protocol, self._endpoint)
+        if self._wire is None:
+            raise RuntimeError("service() is called after load()")
+        return _ThriftCall(self._wire, contract, self._endpoint)
 
     async def start(self) -> None:
         """Connections are made when they are needed."""
 
     async def stop(self) -> None:
-        await self._wire.close()
+        if self._wire is not None:
+            await self._wire.close()
 
     @property
     def unready(self) -> str:
-        return ""
+        return "not loaded" if self._wire is None else self._wire.unready
+
+
+class _BySeqid:
+    """Calls are numbered, and answered in any order."""
+
+    numbers = 2**31
+
+    def __init__(self, endpoint: ThriftEndpoint) -> None:
+        self._protocol = endpoint.protocol
+        self._strict = endpoint.strict
+
+    def write(self, request: tuple[str, bytes], number: int, type_: MessageType = MessageType.CALL) -> bytes:
+        name, body = request
+        return write_message(self._protocol, Envelope(name, type_, number, body, self._strict))
+
+    def read(self, message: bytes) -> tuple[int, Envelope]:
+        try:
+            reply = read_message(self._protocol, message)
+        except Failure as failure:
+            raise FramingError(failure.text) from None
+        return reply.seqid, reply
 
 
 class _Tcp:
     """Buffered and framed."""
 
-    def __init__(self, endpoint: ThriftEndpoint, protocol: Protocol, network: Network) -> None:
-        host, port = split_host_port(endpoint.target)
-        limit = endpoint.max_frame_bytes
-        is_framed = endpoint.transport == "framed"
-        frame: Callable[[bytes], bytes] = framed if is_framed else bytes
-
-        def reader() -> FrameReader:
-            return _FRAMED.reader(limit) if is_framed else BufferedReader(protocol, limit)
-
-        self._limit = limit
+    def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
+        self._limit = endpoint.max_frame_bytes
+        self._by_seqid = _BySeqid(endpoint)
         self._pool = Pool(
-            host,
-            port,
-            lambda: Channel(protocol, reader(), frame, strict=endpoint.strict),
+            name,
+            endpoint.options(network),
+            self._by_seqid,
+            network.counters,
+            target=endpoint.target,
             size=endpoint.max_connections or CONNECTIONS,
-            tls=None if endpoint.tls is None else client_context(endpoint.tls, network.path),
-            server_name=endpoint.tls.server_name if endpoint.tls is not None else "",
+            max_in_flight=MAX_PIPELINED,
+            exact=True,
+            misread=_MISREAD,
         )
 
     async def call(self, name: str, request: Message, context: Context, *, oneway: bool) -> tuple[Envelope | None, Any]:
         _check_size(request.body, self._limit)
+        if not oneway:
+            return await self._pool.ask((name, request.body)), {}
         channel = await self._pool.channel()
-        if oneway:
-            await channel.send(name, request.body)
-            return None, {}
-        return await channel.call(name, request.body), {}
+        try:
+            message = self._by_seqid.write((name, request.body), channel.number(), MessageType.ONEWAY)
+            await channel.tell(channel.connection.framed(message))
+        finally:
+            channel.release()
+        return None, {}
+
+    @property
+    def unready(self) -> str:
+        return self._pool.unready
 
     async def close(self) -> None:
-        self._pool.close()
+        await self._pool.stop()
 
 
 class _Http:
     """Messages as bodies of POST requests."""
 
-    def __init__(self, endpoint: ThriftEndpoint, protocol: Protocol) -> None:
+    unready = ""
+
+    def __init__(self, endpoint: ThriftEndpoint) -> None:
         self._url = endpoint.target
-        self._protocol = protocol
+        self._protocol = endpoint.protocol
         self._strict = endpoint.strict
         self._limit = endpoint.max_frame_bytes
         self._client = HttpClient(endpoint.max_frame_bytes, connections=endpoint.max_connections or 256)
@@ -136,7 +156,7 @@ class _Http:
             return read_message(self._protocol, answer.body), answer.headers
         except Failure:
             if good:
-                raise Failure(Code.INTERNAL, "the upstream's answer is not Thrift as its endpoint says") from None
+                raise Failure(Code.INTERNAL, _MISREAD) from None
             raise _without_thrift(answer) from None
 
     async def close(self) -> None:
@@ -167,10 +187,10 @@ class _Thrown(msgspec.Struct, frozen=True):
 class _ThriftCall:
     """One function of the server."""
 
-    def __init__(self, wire: _Tcp | _Http, contract: Contract, protocol: Protocol, endpoint: ThriftEndpoint) -> None:
+    def __init__(self, wire: _Tcp | _Http, contract: Contract, endpoint: ThriftEndpoint) -> None:
         function = function_of(contract)
         self._wire = wire
-        self._protocol = protocol
+        self._protocol = protocol = endpoint.protocol
         self._name = f"{function.service}{SEPARATOR}{function.name}" if endpoint.multiplexed else function.name
         self._oneway = function.oneway
         self._void = function.void

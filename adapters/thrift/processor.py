@@ -30,12 +30,14 @@ class Processor:
     """Finds the function, calls its route, and answers.
 
     default: the service that calls without one are of; multiplexed: others are called by name.
+    limit: of a reply, in bytes.
     """
 
-    def __init__(self, protocol: Protocol, default: str, *, multiplexed: bool) -> None:
+    def __init__(self, protocol: Protocol, default: str, *, multiplexed: bool, limit: int) -> None:
         self._protocol = protocol
         self._default = default
         self._multiplexed = multiplexed
+        self._limit = limit
         self._served: dict[str, _Served] = {}
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -103,4 +105,8 @@ class Processor:
     def _reply(self, call: Envelope, body: bytes) -> bytes:
         # The answer to a multiplexed call bears the function's name alone.
         name = call.name.rpartition(SEPARATOR)[2]
-        return write_message(self._protocol, Envelope(name, MessageType.REPLY, call.seqid, body, call.strict))
+        reply = write_message(self._protocol, Envelope(name, MessageType.REPLY, call.seqid, body, call.strict))
+        if len(reply) > self._limit:
+            text = f"the reply has {len(reply)} bytes, more than the limit of {self._limit}"
+            return write_failure(self._protocol, call, Failure(Code.INTERNAL, text))
+        return reply
