@@ -76,10 +76,12 @@ class Connection(asyncio.Protocol):
 
     inbound: while the peer does not take what is written, nothing more is read from it. Otherwise its replies are read
     all the same, lest both wait for each other, and drained() waits for the last byte to be with the system.
+    framed: makes of a message what goes over the wire; raises Failure for what the framing can't carry.
     """
 
     def __init__(self, options: TcpOptions, session: Session, connections: "Connections", *, inbound: bool) -> None:
         self.session = session
+        self.framed = options.frame
         self.peer = ""
         self.ended = False
         self._options = options
@@ -105,14 +107,11 @@ class Connection(asyncio.Protocol):
         """Whether something may be written."""
         return self._transport is not None and not self._closing and not self._transport.is_closing()
 
-    def framed(self, message: bytes) -> bytes:
-        """A message as it goes over the wire. Raises Failure for what the framing can't carry."""
-        return self._options.frame(message)
-
     def send(self, data: bytes) -> None:
         """Send what framed() made; nothing is sent on a connection that is closed."""
-        if self._transport is not None and self.open:
-            self._transport.write(data)
+        transport = self._transport
+        if transport is not None and not self._closing and not transport.is_closing():
+            transport.write(data)
 
     async def drained(self) -> None:
         """Return once more may be written, or the connection is gone."""
@@ -129,6 +128,12 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._restart()
 
+    def ignore(self) -> None:
+        """No more messages at all; what comes is dropped, so that it is seen when the peer leaves."""
+        self._deaf = True
+        self._paused = False
+        self._regulate()
+
     def finish(self) -> None:
         """Send nothing more; what was written still goes out, and what comes is read on."""
         transport = self._transport
@@ -144,12 +149,11 @@ class Connection(asyncio.Protocol):
         if transport is None or self._closing:
             return
         self.finish()
-        self._closing = self._deaf = True
-        self._paused = False
+        self._closing = True
+        self.ignore()
         if self.ended or not transport.can_write_eof():
             transport.close()
         else:
-            self._regulate()
             self._loop.call_later(LINGER_SECONDS, transport.close)
 
     def reset(self) -> None:

@@ -55,6 +55,8 @@ class _Turn:
 
     lane: Hashable | None
     awaited: bool
+    task: asyncio.Task[None] | None = None
+    begun: bool = False
     done: bool = False
     reply: bytes | None = None
     close: bool = False
@@ -66,9 +68,10 @@ class Exchange(Generic[T]):
     def __init__(self, server: Server, handler: RequestHandler[T]) -> None:
         self._server = server
         self._handler = handler
+        self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._tasks: dict[asyncio.Task[None], _Turn] = {}
-        self._line: deque[_Turn] = deque()  # those in order
+        self._turns: set[_Turn] = set()  # those that are being served
+        self._line: deque[_Turn] = deque()  # those whose replies go out in order
         self._lanes: set[Hashable] = set()  # those in use
         self._waiting: tuple[T, Hashable | None, bool] | None = None  # for its lane
         self._in_flight = 0
@@ -100,21 +103,19 @@ class Exchange(Generic[T]):
 
     def lost(self) -> None:
         self._gone = True
-        for task, turn in tuple(self._tasks.items()):
-            if turn.awaited:
-                task.cancel()
-        asyncio.get_running_loop().call_soon(self._advance)  # once the last messages have been handed over
+        self._cancel([turn for turn in self._turns if turn.awaited])
+        self._advance()
 
     # -- what the server tells
 
     def drain(self) -> None:
+        self._open.ignore()
         self._finish()
 
     def cancel(self) -> None:
         self._waiting = None
         self._last = self._gone = True
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._cancel(list(self._turns))
         self._open.reset()
 
     # -- within
@@ -137,11 +138,11 @@ class Exchange(Generic[T]):
         if self._handler.in_order:
             self._line.append(turn)
         self._in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._serve(turn, request))
-        self._tasks[task] = turn
-        task.add_done_callback(self._over)
+        self._turns.add(turn)
+        turn.task = self._loop.create_task(self._serve(turn, request))
 
     async def _serve(self, turn: _Turn, request: T) -> None:
+        turn.begun = True
         try:
             turn.reply = await self._handler.answer(request, self._open)
         except Failure as failure:
@@ -150,19 +151,22 @@ class Exchange(Generic[T]):
         except Exception:
             log.exception("bug in an exchange with %s", self._open.peer)
             turn.close = True
-        self._settle(turn)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        turn = self._tasks.pop(task)
-        if not turn.done:
-            # It was cancelled, perhaps before it began: a peer that is there would take the next reply for its own.
-            turn.close = True
+        except asyncio.CancelledError:
+            turn.close = True  # a peer that is there would take the next reply for its own
+            raise
+        finally:
             self._settle(turn)
-        elif self._gone:
-            self._advance()
+
+    def _cancel(self, turns: list[_Turn]) -> None:
+        for turn in turns:
+            if turn.task is not None:
+                turn.task.cancel()
+            if not turn.begun:
+                self._settle(turn)  # it never runs
 
     def _settle(self, turn: _Turn) -> None:
         turn.done = True
+        self._turns.discard(turn)
         if turn.lane is not None:
             self._lanes.discard(turn.lane)
         if self._handler.in_order:
@@ -193,15 +197,18 @@ class Exchange(Generic[T]):
         if self._in_flight or self._waiting is not None:
             return
         if self._gone:
-            if not self._tasks:
-                self._server.leave(self)
+            self._loop.call_soon(self._leave)  # messages that were held back may still be handed over
         elif self._last:
             if self._farewell is not None:
                 self._open.send(self._farewell)
             self._open.close()
 
+    def _leave(self) -> None:
+        if not self._in_flight and self._waiting is None:
+            self._server.leave(self)
+
     def _regulate(self) -> None:
-        held = self._last or self._waiting is not None or self._in_flight >= self._handler.max_in_flight
+        held = self._waiting is not None or self._in_flight >= self._handler.max_in_flight
         if held is not self._held:
             self._held = held
             if held:

@@ -51,6 +51,8 @@ class Channel(Generic[Q, R]):
 
     Where replies come in order, a request whose caller has left keeps its place, so that the others' replies stay
     theirs; meanwhile the connection takes no new ones, and once nobody waits on it any more it is given up.
+
+    load: messages that are being sent or wait for their replies.
     """
 
     def __init__(self, pool: "Pool[Q, R]") -> None:
@@ -59,9 +61,10 @@ class Channel(Generic[Q, R]):
         self._correlation = pool.correlation
         self._single = pool.options.single
         self._used = False
+        self._loop = asyncio.get_running_loop()
         self._waiting: dict[int | None, asyncio.Future[R]] = {}  # in the order of requests
         self._number = 0
-        self._reserved = 0
+        self.load = 0
         self._left = 0  # places in the order whose callers have left
         self._retired = False
 
@@ -70,23 +73,18 @@ class Channel(Generic[Q, R]):
         return self.load > 0
 
     @property
-    def load(self) -> int:
-        """Messages that are being sent or wait for their replies."""
-        return self._reserved + self._left
-
-    @property
     def free(self) -> bool:
         """Whether another request may go over this connection."""
-        if not self.connection.open or self.connection.ended or (self._single and (self._used or self._reserved)):
+        if not self.connection.open or self.connection.ended or (self._single and (self._used or self.load)):
             return False
-        return not self._left and self._reserved < self._pool.max_in_flight
+        return not self._left and self.load < self._pool.max_in_flight
 
     def reserve(self) -> None:
         """Keep room for one message that is about to be sent."""
-        self._reserved += 1
+        self.load += 1
 
     def release(self) -> None:
-        self._reserved -= 1
+        self.load -= 1
         self._pool.wake()
 
     async def tell(self, data: bytes) -> None:
@@ -107,7 +105,7 @@ class Channel(Generic[Q, R]):
         connection = self.connection
         number = self.number()
         data = connection.framed(self._correlation.write(request, number))
-        waiter: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[R] = self._loop.create_future()
         self._used = True
         self._waiting[number] = waiter
         connection.send(data)
@@ -133,6 +131,7 @@ class Channel(Generic[Q, R]):
             return  # the reply came as its caller left
         if not self._correlation.numbers:
             self._left += 1
+            self.load += 1
             if self._left == len(self._waiting):
                 self.connection.reset()
             return
@@ -159,6 +158,7 @@ class Channel(Generic[Q, R]):
             self._unasked()
         elif waiter.done():
             self._left -= 1
+            self.load -= 1
             self._pool.unmatched.add()
             self._pool.wake()
         else:
@@ -187,6 +187,7 @@ class Channel(Generic[Q, R]):
 
     def _fail(self, failure: Failure) -> None:
         waiting, self._waiting = self._waiting, {}
+        self.load -= self._left
         self._left = 0
         for waiter in waiting.values():
             if not waiter.done():
@@ -290,7 +291,7 @@ class Pool(Generic[Q, R]):
         """The one with the least to do; of several the one that was used longest ago."""
         best: Channel[Q, R] | None = None
         for channel in self._channels:
-            if channel.free and (best is None or channel.load < best.load):
+            if (best is None or channel.load < best.load) and channel.free:
                 best = channel
                 if not best.load:
                     break

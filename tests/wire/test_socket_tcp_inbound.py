@@ -437,6 +437,27 @@ async def test_draining_answers_what_was_taken() -> None:
     assert route.requests == [b'{"n":1}']
 
 
+async def test_draining_waits_for_one_way_messages_whose_senders_left() -> None:
+    gate = asyncio.Event()
+
+    async def wait(body: bytes) -> None:
+        await gate.wait()
+
+    route = Route(wait)
+    async with serving(route, "one-way") as side:
+        async with line(side.port) as caller:
+            await caller.say(b'{"n":1}\n{"n":2}\n')
+            await until(lambda: route.running == 2)
+            caller.reset()
+        await until(lambda: not side._server.connections)
+        draining = asyncio.create_task(side.drain())
+        await asyncio.sleep(0.02)
+        assert not draining.done()
+        gate.set()
+        await asyncio.wait_for(draining, 5)
+        assert route.running == 0 and route.cancelled == 0
+
+
 async def test_a_new_route_takes_over_open_connections() -> None:
     async def second(body: bytes) -> bytes:
         return b'"second"'

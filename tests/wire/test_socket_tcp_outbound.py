@@ -172,6 +172,27 @@ async def test_a_caller_that_left_does_not_shift_the_replies() -> None:
     assert counted(net) == {"unmatched_replies": 1}
 
 
+async def test_a_reply_that_comes_as_its_caller_leaves() -> None:
+    """It takes no place of the connection with it."""
+    requests: list[bytes] = []
+
+    async def keep(talk: Line) -> None:
+        while received := await talk.reader.readline():
+            requests.append(received)
+            if len(requests) > 1:
+                await talk.say(received)
+
+    async with listening(keep) as port, calling(target=f"127.0.0.1:{port}", connections=1) as (side, service):
+        impatient = asyncio.create_task(call(service, b'{"n":1}'))
+        await until(lambda: len(requests) == 1)
+        (connection,) = side._pool.connections
+        connection.data_received(b"{}\n")
+        impatient.cancel()
+        await asyncio.wait((impatient,))
+        assert await call(service, b'{"n":2}') == b'{"n":2}'
+        assert list(side._pool.connections) == [connection]
+
+
 async def test_a_connection_on_which_nobody_waits_any_more_is_given_up() -> None:
     async def silent(talk: Line) -> None:
         await talk.reader.read()

@@ -157,6 +157,47 @@ async def test_a_caller_that_leaves_cancels_its_calls() -> None:
         await asyncio.wait_for(adder.cancelled.wait(), 10)
 
 
+async def test_calls_of_callers_that_leave_at_once_hold_nothing_up() -> None:
+    """Some are cancelled before they have begun."""
+    async with adding() as (service, adder):
+        adder.gates[1] = asyncio.Event()
+        for _ in range(50):
+            async with connected(service.port) as client:
+                client.writer.write(add(1, 1))
+                client.writer.close()
+        await asyncio.wait_for(service.inbound.drain(), 10)
+
+
+async def test_a_stream_of_calls_is_never_too_slow() -> None:
+    """Each is there whole in time, though always one is half-way."""
+    async with adding(receive_seconds=1) as (service, _), connected(service.port) as client:
+        clock = asyncio.get_running_loop().time
+        until, rest, sent = clock() + 2, b"", 0
+        while clock() < until:
+            whole = rest + add(1, 1, sent)
+            client.writer.write(whole[:-3])
+            rest, sent = whole[-3:], sent + 1
+            await asyncio.sleep(0.02)
+        client.writer.write(rest)
+        assert {await client.sum() for _ in range(sent)} == {(number, 2) for number in range(sent)}
+
+
+async def test_a_reply_over_the_limit_is_told() -> None:
+    def big(value: Any) -> Any:
+        return plain(service.types["echo"].reply, {"success": value.text * 2 if len(value.text) > 200 else value.text})
+
+    functions = {"echo": big}
+    async with served(functions, thrift=EVERYTHING, max_frame_bytes=300) as service, connected(service.port) as client:
+        for size in (200, 250):
+            body = struct.pack(">bhi", 11, 1, size) + b"x" * size + b"\0"
+            client.writer.write(framed(write_message(BINARY, Envelope("echo", 1, size, body))))
+            if size == 200:
+                assert (await client.reply()).type == MessageType.REPLY
+            else:
+                failure = await client.failure()
+                assert failure.code is Code.INTERNAL and "more than the limit of 300" in failure.message
+
+
 async def test_oneway_calls_of_a_caller_that_left_are_served() -> None:
     told: list[int] = []
     gate = asyncio.Event()

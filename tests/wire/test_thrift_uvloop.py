@@ -18,6 +18,7 @@ uvloop = pytest.importorskip("uvloop")
         inbound.test_calls_of_one_id_wait_for_each_other,
         inbound.test_calls_at_a_time_are_bounded_and_reading_stops,
         inbound.test_a_caller_that_leaves_cancels_its_calls,
+        inbound.test_calls_of_callers_that_leave_at_once_hold_nothing_up,
         inbound.test_oneway_calls_of_a_caller_that_left_are_served,
         inbound.test_a_bad_call_leaves_the_connection,
         inbound.test_limits,
