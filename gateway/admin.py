@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.compile import Plan
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.observe import Metrics
 
 _JSON: Final = (("Content-Type", "application/json"),)

@@ -17,8 +17,8 @@ import msgspec
 
 from gateway.job_store import JobStore, Kept, State
 from gateway.message import Context, Header, Message
-from gateway.net.problem_json import details_json
-from gateway.net.redelivery import backoff
+from gateway.net.broker.redelivery import backoff
+from gateway.net.http.problem_json import details_json
 from gateway.port import Service
 from gateway.status import Code, Disposition, Failure, disposition
 

@@ -14,7 +14,7 @@ from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_pro
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
 from gateway.message import Message
-from gateway.net.broker_reply import MESSAGE_ID
+from gateway.net.broker.reply import MESSAGE_ID
 from gateway.port import Backbone
 from gateway.status import invalid
 

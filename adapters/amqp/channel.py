@@ -7,7 +7,7 @@ from aiormq.abc import AbstractChannel
 
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
 from adapters.amqp.status import failure, unreachable
-from gateway.net.keeper import Keeper, Trouble, bounded, cancelled
+from gateway.net.broker.keeper import Keeper, Trouble, bounded, cancelled
 
 Prepare = Callable[[AbstractChannel], Awaitable[None]]
 """Declares and consumes on a new channel. Raises one of BROKEN."""

@@ -10,7 +10,7 @@ from yarl import URL
 from gateway import port
 from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
-from gateway.net.redelivery import Retries
+from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}

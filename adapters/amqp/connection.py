@@ -11,7 +11,7 @@ from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 
 from adapters.amqp.config import Endpoint
 from adapters.amqp.status import busy, failure, unreachable
-from gateway.net.keeper import Keeper, Trouble, bounded
+from gateway.net.broker.keeper import Keeper, Trouble, bounded
 from gateway.net.network import Network
 from gateway.net.tls import ClientTls, client_context
 

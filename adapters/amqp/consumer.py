@@ -18,10 +18,10 @@ from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
 from adapters.amqp.publisher import Publisher
 from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
-from gateway.net.broker_reply import Reply
-from gateway.net.keeper import bounded
-from gateway.net.redelivery import Redelivery
-from gateway.net.settlement import Counts, Settlement
+from gateway.net.broker.keeper import bounded
+from gateway.net.broker.redelivery import Redelivery
+from gateway.net.broker.reply import Reply
+from gateway.net.broker.settlement import Counts, Settlement
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import invalid

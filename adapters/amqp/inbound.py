@@ -8,9 +8,9 @@ from adapters.amqp.config import Endpoint, Source, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import Consumer
 from adapters.amqp.delivery import METADATA, UNCERTAIN
+from gateway.net.broker.settlement import counts_of
+from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
-from gateway.net.settlement import counts_of
-from gateway.net.workers import Consumers
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 

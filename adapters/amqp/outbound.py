@@ -19,11 +19,11 @@ from adapters.amqp.status import unreachable
 from gateway.codecs.amqp_properties import WireError, write
 from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Header, Message
-from gateway.net.broker_reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
+from gateway.net.broker.pending_replies import PendingReplies
+from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
+from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
 from gateway.net.network import Network
-from gateway.net.pending_replies import PendingReplies
-from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import STRING, Scalar

@@ -10,7 +10,7 @@ from adapters.amqp.channel import Channel, Lost, Prepare
 from adapters.amqp.connection import BROKEN, Connection
 from adapters.amqp.status import failure, reply_code, unreachable
 from adapters.amqp.wire import ContentProperties
-from gateway.net.keeper import cancelled
+from gateway.net.broker.keeper import cancelled
 from gateway.status import invalid
 
 HEADER_FRAME: Final = 8 + 12  # the frame around a message's properties, and its head, in bytes

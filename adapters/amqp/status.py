@@ -10,7 +10,7 @@ from gateway.status import Code, Disposition, Failure, disposition
 
 TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
 """What becomes of a consumed message whose route failed. AMQP has no error replies: where a message asks for a reply, a
-failure is told as gateway.net.broker_reply has it."""
+failure is told as gateway.net.broker.reply has it."""
 
 _UNREACHABLE: Final = "the AMQP broker can't be reached"
 _BUSY: Final = "the AMQP broker can't take the message now"

@@ -15,7 +15,7 @@ import msgspec
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.entry import Content, Entry
 from gateway.message import Header
-from gateway.net.redelivery import reasons
+from gateway.net.broker.redelivery import reasons
 from gateway.schema import text
 from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
 from gateway.status import Failure

@@ -11,8 +11,8 @@ from gateway.duration import Duration
 from gateway.journal.journal import Retention
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_filter, is_topic
-from gateway.net.http_address import Listen, ServiceUrl
-from gateway.net.webhook_signature import read_secret
+from gateway.net.http.address import Listen, ServiceUrl
+from gateway.net.http.webhook_signature import read_secret
 
 MIB: Final = 1024 * 1024
 MEMORY: Final = "memory"

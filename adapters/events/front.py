@@ -14,12 +14,12 @@ from adapters.events.config import Endpoint
 from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.topic import is_topic
-from gateway.net import webhook_signature as signature
-from gateway.net.http_failure import UnsupportedMediaType
-from gateway.net.http_problem import problem_reply
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
-from gateway.net.media_type import JSON, in_utf_8, parse_media_type
+from gateway.net.http import webhook_signature as signature
+from gateway.net.http.failure import UnsupportedMediaType
+from gateway.net.http.media_type import JSON, in_utf_8, parse_media_type
+from gateway.net.http.problem import problem_reply
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.status import Code, Failure, invalid
 
 BATCH: Final = 1000

@@ -15,7 +15,7 @@ from gateway.journal.memory import MemoryStore
 from gateway.journal.sqlite import SqliteStore
 from gateway.journal.store import Store
 from gateway.journal.subscription import Subscriptions
-from gateway.net.http_client import HttpClient
+from gateway.net.http.client import HttpClient
 from gateway.net.network import Network
 from gateway.port import Bus, ContractError
 

@@ -7,8 +7,8 @@ less. A refusal that an operator may mend (401, 403, 404) is worth some tries, a
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.net.http_failure import retry_after
-from gateway.net.http_status import HTTP_STATUS
+from gateway.net.http.failure import retry_after
+from gateway.net.http.status import HTTP_STATUS
 from gateway.status import Code, Failure
 
 TO_WIRE: Final = HTTP_STATUS

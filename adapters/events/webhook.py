@@ -11,8 +11,8 @@ from adapters.events.status import refusal
 from gateway.codecs.cloudevents import STRUCTURED, CloudEvent, to_headers, write
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
-from gateway.net.http_client import HttpClient
-from gateway.net.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
+from gateway.net.http.client import HttpClient
+from gateway.net.http.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
 
 ANSWER_BYTES: Final = 64 * 1024
 

@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gateway import port
-from gateway.net.cors import Cors, Origin
-from gateway.net.http_address import Listen, LiteralPath, ServiceUrl, one_direction
+from gateway.net.http.address import Listen, LiteralPath, ServiceUrl, one_direction
+from gateway.net.http.cors import Cors, Origin
 
 ScalarKind = Literal[
     "bool", "int32", "int64", "uint32", "uint64", "integer", "float32", "float64",

@@ -11,12 +11,12 @@ from gateway.codecs.form import parse_form
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_error import BAD_REQUEST, RequestError, error, errors_of, malformed
 from gateway.codecs.graphql_request import GraphqlRequest, parse_json, request_of, to_json
-from gateway.net.http_call import crossing
-from gateway.net.http_failure import HttpRefusal, headers_of, status_of
-from gateway.net.http_server import HttpReply, HttpRequest
-from gateway.net.http_stream_writer import stream_reply
-from gateway.net.media_type import JSON, accepted, check_media_type
-from gateway.net.sse import HEARTBEAT, SSE, SSE_HEADERS, sse
+from gateway.net.http.call import crossing
+from gateway.net.http.failure import HttpRefusal, headers_of, status_of
+from gateway.net.http.media_type import JSON, accepted, check_media_type
+from gateway.net.http.server import HttpReply, HttpRequest
+from gateway.net.http.sse import HEARTBEAT, SSE, SSE_HEADERS, sse
+from gateway.net.http.stream_writer import stream_reply
 from gateway.status import Failure
 
 RESPONSE: Final = "application/graphql-response+json"

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from gateway.net.http_server import HttpReply
+from gateway.net.http.server import HttpReply
 
 _HEADERS: Final = (
     ("Content-Type", "text/html; charset=utf-8"),

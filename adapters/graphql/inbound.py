@@ -14,11 +14,11 @@ from gateway.codecs.graphql import GraphqlFormat
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_executable import executable
 from gateway.codecs.graphql_limits import Limits
-from gateway.net.cors import CorsPolicy
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
+from gateway.net.http.cors import CorsPolicy
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
-from gateway.net.websocket import HttpUpgrade
+from gateway.net.websocket.server import HttpUpgrade
 from gateway.pattern import Count
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.graphql import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of

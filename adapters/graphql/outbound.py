@@ -15,12 +15,13 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.graphql import GraphqlJsonFormat
 from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
-from gateway.net.http_call import remaining, reply_headers, request_headers
-from gateway.net.http_client import HttpAnswer, HttpClient
-from gateway.net.http_failure import retry_after
-from gateway.net.media_type import JSON
+from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.http.client import HttpAnswer, HttpClient
+from gateway.net.http.failure import retry_after
+from gateway.net.http.media_type import JSON
 from gateway.net.network import Network
-from gateway.net.websocket import WebSocketClient, WebSocketLimits
+from gateway.net.websocket.client import WebSocketClient
+from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema, introspection_queries

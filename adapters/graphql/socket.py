@@ -23,8 +23,9 @@ from adapters.graphql.wire import (
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_error import LIMIT_EXCEEDED, error, errors_of
 from gateway.codecs.graphql_request import request_of
-from gateway.net.http_server import HttpRequest
-from gateway.net.websocket import CloseWebSocket, HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.net.http.server import HttpRequest
+from gateway.net.websocket.connection import CloseWebSocket, WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.net.websocket.server import HttpUpgrade
 from gateway.status import Code, Failure
 
 INIT_SECONDS: Final = 10.0

@@ -11,8 +11,9 @@ from adapters.graphql.wire import SUBPROTOCOL, ServerFrame, frame, read_server_f
 from gateway.codecs.graphql_error import failure_of
 from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
-from gateway.net.http_call import crossing, request_headers
-from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
+from gateway.net.http.call import crossing, request_headers
+from gateway.net.websocket.client import WebSocketClient
+from gateway.net.websocket.connection import WebSocket, WebSocketClosed
 from gateway.schema.idl.graphql_document import GraphqlCall
 from gateway.status import Code, Failure
 

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from gateway.codecs.json import JsonFormat
 from gateway.codecs.json_settings import JsonSettings
-from gateway.net.cors import Cors
-from gateway.net.http_address import BaseUrl, Listen, Path, one_direction
+from gateway.net.http.address import BaseUrl, Listen, Path, one_direction
+from gateway.net.http.cors import Cors
 from gateway.port import Address, Endpoint
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

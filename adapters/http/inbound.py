@@ -9,15 +9,15 @@ from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Message
-from gateway.net.cors import CorsPolicy
-from gateway.net.http_call import crossing
-from gateway.net.http_failure import PayloadTooLarge
-from gateway.net.http_problem import problem_reply
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import Handler, HttpReply, HttpRequest, HttpRoute
-from gateway.net.http_stream_writer import framing_of, stream_reply
-from gateway.net.json_stream import NDJSON, LineReader, array_items
-from gateway.net.media_type import JSON, check_media_type
+from gateway.net.http.call import crossing
+from gateway.net.http.cors import CorsPolicy
+from gateway.net.http.failure import PayloadTooLarge
+from gateway.net.http.json_stream import NDJSON, LineReader, array_items
+from gateway.net.http.media_type import JSON, check_media_type
+from gateway.net.http.problem import problem_reply
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import Handler, HttpReply, HttpRequest, HttpRoute
+from gateway.net.http.stream_writer import framing_of, stream_reply
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError, Service

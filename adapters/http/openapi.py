@@ -8,9 +8,9 @@ from typing import Any, Final, get_args
 import msgspec
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource, HttpTarget, Method
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import Handler, HttpReply, HttpRequest
-from gateway.net.media_type import JSON
+from gateway.net.http.media_type import JSON
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import Handler, HttpReply, HttpRequest
 from gateway.pattern import Count
 from gateway.port import Binding, ContractError
 from gateway.schema.idl.json_document import JsonDocumentError

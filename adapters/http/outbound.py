@@ -10,14 +10,14 @@ from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
-from gateway.net.http_call import remaining, reply_headers, request_headers
-from gateway.net.http_client import HttpAnswer, HttpClient, HttpStream
-from gateway.net.http_problem import answered_failure
-from gateway.net.http_stream_reader import ACCEPT, read_replies
-from gateway.net.json_stream import NDJSON, one_line
-from gateway.net.media_type import JSON, parse_media_type
+from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.http.client import HttpAnswer, HttpClient, HttpStream
+from gateway.net.http.json_stream import NDJSON, one_line
+from gateway.net.http.media_type import JSON, parse_media_type
+from gateway.net.http.problem import answered_failure
+from gateway.net.http.problem_json import failure_of, title
+from gateway.net.http.stream_reader import ACCEPT, read_replies
 from gateway.net.network import Network
-from gateway.net.problem_json import failure_of, title
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.net.http_status import HTTP_STATUS, code_of_status
+from gateway.net.http.status import HTTP_STATUS, code_of_status
 from gateway.status import Code
 
 TO_WIRE: Final = HTTP_STATUS

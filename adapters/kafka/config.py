@@ -10,7 +10,7 @@ from gateway import port
 from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
-from gateway.net.redelivery import Retries
+from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
 
 _CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.keeper import Keeper, Kept, Trouble
+from gateway.net.broker.keeper import Keeper, Kept, Trouble
 from gateway.net.network import Network
 from gateway.net.tls import client_context
 from gateway.status import Failure

@@ -14,11 +14,11 @@ from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, log, sta
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
 from gateway.message import Context, Message
-from gateway.net.broker_reply import Reply
-from gateway.net.keeper import Keeper, bounded
-from gateway.net.redelivery import Redelivery
-from gateway.net.settlement import Counts, Settlement
-from gateway.net.window import Window
+from gateway.net.broker.keeper import Keeper, bounded
+from gateway.net.broker.redelivery import Redelivery
+from gateway.net.broker.reply import Reply
+from gateway.net.broker.settlement import Counts, Settlement
+from gateway.net.broker.window import Window
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid

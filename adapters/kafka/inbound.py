@@ -7,9 +7,9 @@ from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
+from gateway.net.broker.settlement import counts_of
+from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
-from gateway.net.settlement import counts_of
-from gateway.net.workers import Consumers
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar

@@ -18,9 +18,9 @@ from adapters.kafka.record import (
 from adapters.kafka.replies import Replies
 from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Message
-from gateway.net.broker_reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
+from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
+from gateway.net.broker.workers import Workers
 from gateway.net.network import Network
-from gateway.net.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Contract
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar

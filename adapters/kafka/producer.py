@@ -20,7 +20,7 @@ from aiokafka.errors import (
 from adapters.kafka.config import Endpoint
 from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
 from adapters.kafka.status import failure, unreachable
-from gateway.net.keeper import Keeper
+from gateway.net.broker.keeper import Keeper
 from gateway.status import Code, Failure, invalid
 
 BATCH_BYTES: Final = 256 * 1024  # buffered for one partition, beyond which publish() waits

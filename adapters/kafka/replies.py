@@ -8,10 +8,10 @@ from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
-from gateway.net.broker_reply import CORRELATION_ID
+from gateway.net.broker.keeper import Keeper, bounded
+from gateway.net.broker.pending_replies import PendingReplies, Question
+from gateway.net.broker.reply import CORRELATION_ID
 from gateway.net.counters import Counter
-from gateway.net.keeper import Keeper, bounded
-from gateway.net.pending_replies import PendingReplies, Question
 from gateway.status import Code, Failure
 
 WAIT_MILLISECONDS: Final = 1000

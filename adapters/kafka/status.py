@@ -9,7 +9,7 @@ from gateway.status import Code, Disposition, Failure, disposition
 
 TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
 """What becomes of a consumed record whose route failed. Kafka has no error replies: where a record asks for a reply, a
-failure is told as gateway.net.broker_reply has it."""
+failure is told as gateway.net.broker.reply has it."""
 
 _UNREACHABLE: Final = "the Kafka brokers can't be reached"
 _BUSY: Final = "the Kafka brokers can't take the message now"

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from gateway.net.http_address import Listen, LiteralPath, ServiceUrl, one_direction
+from gateway.net.http.address import Listen, LiteralPath, ServiceUrl, one_direction
 from gateway.port import Address, Endpoint
 
 

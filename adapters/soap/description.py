@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote
 
 from lxml import etree
 
-from gateway.net.http_problem import problem_reply
-from gateway.net.http_server import HttpReply, HttpRequest
+from gateway.net.http.problem import problem_reply
+from gateway.net.http.server import HttpReply, HttpRequest
 from gateway.schema.idl.wsdl import SOAP11, SOAP12, WSDL, Port, Wsdl
 from gateway.schema.idl.xml_document import XSD, Element, parse_xml
 from gateway.status import Code, Failure

@@ -24,11 +24,11 @@ from adapters.soap.wire import (
 from gateway.codecs.format import Encode
 from gateway.codecs.xml import SoapFormat
 from gateway.message import Context, Header, Message
-from gateway.net.http_call import crossing
-from gateway.net.http_failure import UnsupportedMediaType, headers_of, status_of
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
-from gateway.net.media_type import parse_media_type
+from gateway.net.http.call import crossing
+from gateway.net.http.failure import UnsupportedMediaType, headers_of, status_of
+from gateway.net.http.media_type import parse_media_type
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.wsdl import Port, Version, Wsdl

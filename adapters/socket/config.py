@@ -9,9 +9,9 @@ from gateway.codecs.layout import AnyLayout
 from gateway.codecs.record_layout import Charset
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
-from gateway.net.framing import DelimiterFraming, Framing
 from gateway.net.network import Network
-from gateway.net.tcp_connection import TcpOptions
+from gateway.net.tcp.connection import TcpOptions
+from gateway.net.tcp.framing import DelimiterFraming, Framing
 from gateway.net.tls import Tls, client_context, server_context
 
 

@@ -6,9 +6,9 @@ from contextlib import aclosing, suppress
 
 from adapters.socket.serving import Serving
 from gateway.message import Context, Message
-from gateway.net.tcp_connection import Connection
-from gateway.net.tcp_server import Server
-from gateway.net.tcp_stream import MessageStream
+from gateway.net.tcp.connection import Connection
+from gateway.net.tcp.server import Server
+from gateway.net.tcp.stream import MessageStream
 from gateway.status import Failure
 
 log = logging.getLogger("gateway.socket")

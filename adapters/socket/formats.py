@@ -12,9 +12,9 @@ from gateway.codecs.json import JsonFormat, read
 from gateway.codecs.layout import LayoutError, layout_format, numbers_of, read_layout
 from gateway.codecs.raw import DATA, RawFormat
 from gateway.codecs.text import TEXT, TextFormat
-from gateway.net.framing import DelimiterFraming
 from gateway.net.json_error import error_message
 from gateway.net.network import Network
+from gateway.net.tcp.framing import DelimiterFraming
 from gateway.port import ContractError
 from gateway.schema.types import Record
 from gateway.status import Failure

@@ -9,9 +9,9 @@ from adapters.socket.formats import Formats, failure_message, load_formats
 from adapters.socket.serving import Serving
 from gateway.codecs.format import Unknown
 from gateway.net.network import Network
-from gateway.net.tcp_endpoint import Dialler
-from gateway.net.tcp_exchange import Exchange
-from gateway.net.tcp_server import ServedSession, Server
+from gateway.net.tcp.endpoint import Dialler
+from gateway.net.tcp.exchange import Exchange
+from gateway.net.tcp.server import ServedSession, Server
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.types import STRING

@@ -9,13 +9,13 @@ from adapters.socket.inbound import PATTERNS, check_stream
 from gateway.codecs.correlation import FieldCorrelation
 from gateway.codecs.format import Unknown
 from gateway.message import Context, Message
-from gateway.net.framing import FramingError
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
-from gateway.net.tcp_connection import Connection, Connections, TcpOptions
-from gateway.net.tcp_endpoint import dial
-from gateway.net.tcp_pool import Pool, unreachable
-from gateway.net.tcp_stream import MessageStream
+from gateway.net.tcp.connection import Connection, Connections, TcpOptions
+from gateway.net.tcp.endpoint import dial
+from gateway.net.tcp.framing import FramingError
+from gateway.net.tcp.pool import Pool, unreachable
+from gateway.net.tcp.stream import MessageStream
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure

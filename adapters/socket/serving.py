@@ -7,8 +7,8 @@ from adapters.socket.config import TcpEndpoint
 from adapters.socket.formats import Formats, failure_message
 from gateway.message import Context, Message
 from gateway.net.counters import Counters
-from gateway.net.framing import FramingError
-from gateway.net.tcp_connection import Connection
+from gateway.net.tcp.connection import Connection
+from gateway.net.tcp.framing import FramingError
 from gateway.pattern import Count
 from gateway.port import Binding
 from gateway.status import Code, Failure

@@ -10,10 +10,10 @@ from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_boundary import BufferedReader
 from gateway.codecs.thrift_message import framed
 from gateway.net.address import split_host_port
-from gateway.net.framing import FrameReader, LengthFraming
-from gateway.net.http_address import LiteralPath, service_url
+from gateway.net.http.address import LiteralPath, service_url
 from gateway.net.network import Network
-from gateway.net.tcp_connection import TcpOptions
+from gateway.net.tcp.connection import TcpOptions
+from gateway.net.tcp.framing import FrameReader, LengthFraming
 from gateway.net.tls import Tls, client_context, server_context
 
 _FRAMED: Final = LengthFraming(kind="length")

@@ -11,15 +11,15 @@ from adapters.thrift.processor import Processor
 from adapters.thrift.status import write_failure
 from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, read_message
 from gateway.message import Context
-from gateway.net.framing import FramingError
-from gateway.net.http_failure import headers_of, status_of
-from gateway.net.http_problem import problem_reply
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute
+from gateway.net.http.failure import headers_of, status_of
+from gateway.net.http.problem import problem_reply
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
-from gateway.net.tcp_connection import Connection
-from gateway.net.tcp_exchange import Exchange
-from gateway.net.tcp_server import Server
+from gateway.net.tcp.connection import Connection
+from gateway.net.tcp.exchange import Exchange
+from gateway.net.tcp.framing import FramingError
+from gateway.net.tcp.server import Server
 from gateway.port import Binding, Contract, ContractError
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Failure, invalid

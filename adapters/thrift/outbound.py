@@ -13,12 +13,12 @@ from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.thrift import ThriftFormat
 from gateway.codecs.thrift_message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
 from gateway.message import Context, Message
-from gateway.net.framing import FramingError
-from gateway.net.http_call import remaining, reply_headers, request_headers
-from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.http.client import HttpAnswer, HttpClient
+from gateway.net.http.problem_json import PROBLEM_JSON, failure_of
 from gateway.net.network import Network
-from gateway.net.problem_json import PROBLEM_JSON, failure_of
-from gateway.net.tcp_pool import Pool
+from gateway.net.tcp.framing import FramingError
+from gateway.net.tcp.pool import Pool
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.thrift import ThriftSchema

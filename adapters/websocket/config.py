@@ -6,9 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
-from gateway.net.cors import Origin, Token
-from gateway.net.http_address import Listen, Path, base_url, one_direction
-from gateway.net.websocket import WebSocketLimits
+from gateway.net.http.address import Listen, Path, base_url, one_direction
+from gateway.net.http.cors import Origin, Token
+from gateway.net.websocket.connection import WebSocketLimits
 from gateway.port import Address, Endpoint
 
 IN_FLIGHT: Final = 16

@@ -10,11 +10,12 @@ from adapters.websocket.status import TO_WIRE
 from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.message import Context, Message
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import Handler, HttpRequest, HttpRoute
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import Handler, HttpRequest, HttpRoute
 from gateway.net.json_error import error_message
 from gateway.net.network import Network
-from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed
+from gateway.net.websocket.connection import WebSocket, WebSocketClosed
+from gateway.net.websocket.server import HttpUpgrade
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError
 from gateway.status import Code, Failure, invalid

@@ -11,14 +11,15 @@ from gateway.codecs.correlated_json import CorrelatedJson, Correlator
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.message import TRACEPARENT, Context, Message
-from gateway.net.http_call import crossing
-from gateway.net.http_router import PathTemplate
+from gateway.net.http.call import crossing
+from gateway.net.http.router import PathTemplate
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
-from gateway.net.websocket import WebSocket, WebSocketClient, WebSocketClosed
-from gateway.net.websocket_line import WebSocketLine, broken
-from gateway.net.websocket_pool import Key, WebSocketPool
-from gateway.net.websocket_status import code_of_close
+from gateway.net.websocket.client import WebSocketClient
+from gateway.net.websocket.connection import WebSocket, WebSocketClosed
+from gateway.net.websocket.line import WebSocketLine, broken
+from gateway.net.websocket.pool import Key, WebSocketPool
+from gateway.net.websocket.status import code_of_close
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure, invalid

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gateway.net.websocket_status import CLOSE_CODES, CODES
+from gateway.net.websocket.status import CLOSE_CODES, CODES
 
 TO_WIRE: Final = CLOSE_CODES
 FROM_WIRE: Final = CODES

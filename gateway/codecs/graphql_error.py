@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from graphql import GraphQLError
 
-from gateway.net.problem_json import details_json
+from gateway.net.http.problem_json import details_json
 from gateway.status import Code, Detail, Failure
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"

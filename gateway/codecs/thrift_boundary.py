@@ -12,7 +12,7 @@ from gateway.codecs import thrift_binary
 from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_message import COMPACT, MAX_NAME, VERSION
 from gateway.codecs.thrift_source import DEPTH
-from gateway.net.framing import FramingError
+from gateway.net.tcp.framing import FramingError
 
 Scan = Generator[None, None, int]
 _I32: Final = struct.Struct(">i")
@@ -23,7 +23,7 @@ _STRING_END: Final = re.compile(rb'["\\]')
 
 
 class BufferedReader:
-    """The messages of one unframed connection, as gateway.net.framing.FrameReader has it. limit: bytes of one."""
+    """The messages of one unframed connection, as gateway.net.tcp.framing.FrameReader has it. limit: bytes of one."""
 
     def __init__(self, protocol: Protocol, limit: int) -> None:
         self._buffer = bytearray()

@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.journal.entry import Batch, Content, Entry, Wanted
 from gateway.journal.store import NOUN, Store
+from gateway.net.broker.redelivery import backoff
 from gateway.net.counters import Counters
-from gateway.net.redelivery import backoff
 from gateway.status import Code, Failure
 
 READ: Final = 64  # entries that a stream takes from the store at once

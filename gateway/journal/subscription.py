@@ -10,8 +10,8 @@ import msgspec
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter
+from gateway.net.broker.redelivery import Redelivery, backoff
 from gateway.net.lanes import Lanes, LowWaterMark
-from gateway.net.redelivery import Redelivery, backoff
 from gateway.status import Failure
 
 STRIDE: Final = 1000  # events of other topics after which the position is kept, though nothing was handled
@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: the topic of events that can't be handled; the subscription itself is given none of it.
     start: where it begins while it has not come anywhere yet.
     max_in_flight: events between the position that is kept and the newest one taken.
-    max_deliveries, backoff, max_backoff: as gateway.net.redelivery has them.
+    max_deliveries, backoff, max_backoff: as gateway.net.broker.redelivery has them.
     """
 
     name: str

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.net.problem_json import failure_of, problem_of
+from gateway.net.http.problem_json import failure_of, problem_of
 from gateway.status import Code, Failure
 
 _ERROR: Final = b"error"

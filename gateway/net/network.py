@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.net.counters import Counters
-from gateway.net.http_server import HttpServer
+from gateway.net.http.server import HttpServer
 
 T = TypeVar("T")
 

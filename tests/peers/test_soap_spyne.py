@@ -12,7 +12,7 @@ import pytest
 from support.plain import plain, shown
 from support.soap_service import ROOT, Caller
 
-from gateway.net.http_client import HttpClient
+from gateway.net.http.client import HttpClient
 from gateway.status import Code, Failure
 
 pytestmark = pytest.mark.skipif(

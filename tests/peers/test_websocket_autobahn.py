@@ -1,4 +1,4 @@
-"""The Autobahn testsuite against both ends of gateway.net.websocket: no case may fail."""
+"""The Autobahn testsuite against both ends of gateway.net.websocket.connection: no case may fail."""
 
 import asyncio
 from contextlib import suppress
@@ -9,7 +9,8 @@ from support import websocket_autobahn as autobahn
 from support.gateway_process import free_port
 from support.websocket_server import echo, serving, url
 
-from gateway.net.websocket import WebSocketClient, WebSocketClosed, WebSocketLimits
+from gateway.net.websocket.client import WebSocketClient
+from gateway.net.websocket.connection import WebSocketClosed, WebSocketLimits
 from gateway.status import Failure
 
 LIMITS = WebSocketLimits(max_message_bytes=32 * 2**20, compression=True)

@@ -12,7 +12,7 @@ from adapters.websocket.config import WebSocketEndpoint, WebSocketSource, WebSoc
 from adapters.websocket.inbound import WebSocketInbound
 from adapters.websocket.outbound import WebSocketOutbound
 from gateway.message import Context, Message
-from gateway.net.http_server import HttpServer
+from gateway.net.http.server import HttpServer
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding, Service

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpRequest, HttpRoute, HttpServer
-from gateway.net.websocket import HttpUpgrade, WebSocket
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpRequest, HttpRoute, HttpServer
+from gateway.net.websocket.connection import WebSocket
+from gateway.net.websocket.server import HttpUpgrade
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.net.framing import Framing, FramingError
+from gateway.net.tcp.framing import Framing, FramingError
 from gateway.status import Failure
 
 FRAMING: TypeAdapter[Any] = TypeAdapter(Framing)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.net.http_client import HttpClient
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
+from gateway.net.http.client import HttpClient
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.status import Code, Failure
 
 LIMIT = 10_000

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from support.http_gateway import Gateway, gateway, upstream
 
-from gateway.net.cors import Cors
+from gateway.net.http.cors import Cors
 
 SHOP = b"https://shop.example"
 OTHER = b"https://evil.example"

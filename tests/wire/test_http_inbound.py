@@ -11,7 +11,9 @@ import pytest
 from aiohttp import web
 from support.http_gateway import Gateway, Upstream, gateway, upstream
 
-from gateway.net import http_connection, http_server, http_stream_writer
+from gateway.net.http import connection as http_connection
+from gateway.net.http import server as http_server
+from gateway.net.http import stream_writer as http_stream_writer
 
 LIMIT = 1000
 HEAD = b"Host: x\r\nConnection: close\r\n"

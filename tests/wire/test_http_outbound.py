@@ -14,9 +14,9 @@ from adapters.http.config import HttpEndpoint, HttpTarget
 from adapters.http.outbound import HttpOutbound
 from adapters.http.status import FROM_WIRE, TO_WIRE, code_of
 from gateway.message import Context, Message
-from gateway.net.json_stream import LineReader, array_items, one_line
+from gateway.net.http.json_stream import LineReader, array_items, one_line
+from gateway.net.http.sse import SseReader, sse
 from gateway.net.network import Network
-from gateway.net.sse import SseReader, sse
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Detail, Failure, invalid
 

@@ -14,8 +14,8 @@ from adapters.kafka.outbound import KafkaOutbound
 from adapters.kafka.status import TO_WIRE, failure
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
+from gateway.net.broker.redelivery import backoff
 from gateway.net.network import Network
-from gateway.net.redelivery import backoff
 from gateway.pattern import Pattern
 from gateway.status import Code, Disposition
 

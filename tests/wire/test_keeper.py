@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.net import keeper as keepers
-from gateway.net.keeper import Keeper, Trouble
+from gateway.net.broker import keeper as keepers
+from gateway.net.broker.keeper import Keeper, Trouble
 from gateway.status import Code, Failure
 
 GONE = Failure(Code.UNAVAILABLE, "gone")

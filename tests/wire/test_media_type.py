@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.net.http_failure import UnsupportedMediaType
-from gateway.net.media_type import JSON, accepted, check_media_type, parse_media_type
+from gateway.net.http.failure import UnsupportedMediaType
+from gateway.net.http.media_type import JSON, accepted, check_media_type, parse_media_type
 
 OTHER = "application/graphql-response+json"
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.net import pending_replies
+from gateway.net.broker import pending_replies
+from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.counters import Counter
-from gateway.net.pending_replies import PendingReplies
 from gateway.status import Code, Failure
 
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from gateway.message import Message
-from gateway.net.broker_reply import Reply, message_of, reply_of
+from gateway.net.broker.redelivery import Redelivery
+from gateway.net.broker.reply import Reply, message_of, reply_of
+from gateway.net.broker.settlement import Settlement, counts_of
 from gateway.net.counters import Counters
-from gateway.net.redelivery import Redelivery
-from gateway.net.settlement import Settlement, counts_of
 from gateway.status import Code, Failure, invalid
 
 NEVER = float("inf")

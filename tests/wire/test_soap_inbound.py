@@ -11,7 +11,7 @@ from support.soap_service import SCHEMAS, served
 
 from adapters.soap.status import TO_WIRE
 from adapters.soap.wire import FAILURE_NAMESPACE
-from gateway.net.http_client import HttpAnswer, HttpClient
+from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.schema.types import Record
 from gateway.status import Code, Detail, Failure
 

@@ -13,8 +13,8 @@ from support.plain import plain, shown
 from support.soap_service import SCHEMAS, Caller, served
 
 from gateway.message import Context
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.schema.types import Record, Type
 from gateway.status import Code, Detail, Failure
 

@@ -14,8 +14,8 @@ from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
 from gateway.message import Context
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
 from gateway.status import Code, Failure
 
 BINARY = Protocol.BINARY

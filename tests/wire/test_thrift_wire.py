@@ -12,7 +12,7 @@ from adapters.thrift.status import TO_WIRE, ApplicationError, failure_of, read_f
 from gateway.codecs.thrift import Protocol, ThriftFormat
 from gateway.codecs.thrift_boundary import BufferedReader
 from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
-from gateway.net.framing import FramingError
+from gateway.net.tcp.framing import FramingError
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.status import Code, Failure
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 
 from adapters.websocket.status import FROM_WIRE, TO_WIRE
 from gateway.message import Context, Message
-from gateway.net.websocket_status import code_of_close
+from gateway.net.websocket.status import code_of_close
 from gateway.pattern import Pattern
 from gateway.status import Code, Detail, Failure
 

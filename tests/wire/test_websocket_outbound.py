@@ -18,8 +18,8 @@ from websockets.http11 import Request, Response
 from adapters.websocket.config import WebSocketEndpoint, WebSocketTarget
 from adapters.websocket.outbound import WebSocketOutbound
 from gateway.message import Context, Message
-from gateway.net import websocket
 from gateway.net.network import Network
+from gateway.net.websocket import client as websocket
 from gateway.pattern import Pattern
 from gateway.port import Service
 from gateway.status import Code, Detail, Failure

@@ -12,9 +12,10 @@ from support.websocket_server import BINARY, CLOSE, PING, PONG, TEXT, RawClient,
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
-from gateway.net.http_router import PathTemplate
-from gateway.net.http_server import HttpReply, HttpRequest, HttpRoute, HttpServer
-from gateway.net.websocket import HttpUpgrade, WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.net.http.router import PathTemplate
+from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
+from gateway.net.websocket.connection import WebSocket, WebSocketClosed, WebSocketLimits
+from gateway.net.websocket.server import HttpUpgrade
 
 QUICK = WebSocketLimits(heartbeat_seconds=0.1)
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from gateway.net.redelivery import Redelivery, Retries
-from gateway.net.window import Window
+from gateway.net.broker.redelivery import Redelivery, Retries
+from gateway.net.broker.window import Window
 from gateway.status import Code, Failure
 
 Record = tuple[int, str]

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.net.workers import Consumers, Workers
+from gateway.net.broker.workers import Consumers, Workers
 
 
 class Toy:

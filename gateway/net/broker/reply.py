@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from gateway.message import Header, Message
-from gateway.net.problem_json import PROBLEM_JSON, failure_of, problem_of
+from gateway.net.http.problem_json import PROBLEM_JSON, failure_of, problem_of
 from gateway.status import Code, Failure
 
 GATEWAY_STATUS: Final = "gateway-status"

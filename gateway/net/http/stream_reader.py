@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
-from gateway.net.http_client import HttpStream
-from gateway.net.http_problem import told_problem
-from gateway.net.json_stream import NDJSON, NDJSON_TYPES, LineReader, array_items
-from gateway.net.media_type import JSON, parse_media_type
-from gateway.net.sse import SSE, SseReader
+from gateway.net.http.client import HttpStream
+from gateway.net.http.json_stream import NDJSON, NDJSON_TYPES, LineReader, array_items
+from gateway.net.http.media_type import JSON, parse_media_type
+from gateway.net.http.problem import told_problem
+from gateway.net.http.sse import SSE, SseReader
 from gateway.status import Code, Failure
 
 ACCEPT: Final = f"{NDJSON}, {SSE}, {JSON};q=0.5"

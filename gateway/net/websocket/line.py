@@ -6,8 +6,8 @@ from itertools import count
 
 from gateway.codecs.correlated_json import Correlator
 from gateway.net.json_error import told_failure
-from gateway.net.websocket import GOING_AWAY, PROTOCOL_ERROR, WebSocket, WebSocketClosed
-from gateway.net.websocket_status import code_of_close
+from gateway.net.websocket.connection import GOING_AWAY, PROTOCOL_ERROR, WebSocket, WebSocketClosed
+from gateway.net.websocket.status import code_of_close
 from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.websocket")

@@ -11,7 +11,7 @@ import msgspec
 from pydantic import BaseModel, Field, model_validator
 
 from gateway.duration import Duration
-from gateway.net.problem_json import details_json
+from gateway.net.http.problem_json import details_json
 from gateway.status import Code, Disposition, Failure, disposition
 
 DEAD_LETTER_REASON: Final = "dead-letter-reason"

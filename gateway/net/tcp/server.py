@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.net.counters import Counter
-from gateway.net.framing import FramingError
-from gateway.net.tcp_connection import Connection, Connections, Session, TcpOptions
-from gateway.net.tcp_endpoint import bound_port, listen
+from gateway.net.tcp.connection import Connection, Connections, Session, TcpOptions
+from gateway.net.tcp.endpoint import bound_port, listen
+from gateway.net.tcp.framing import FramingError
 
 
 class ServedSession(Session, Protocol):

@@ -9,9 +9,9 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from gateway.message import Message
-from gateway.net.broker_reply import Reply, error_reply, reply_of
+from gateway.net.broker.redelivery import Redelivery, reasons
+from gateway.net.broker.reply import Reply, error_reply, reply_of
 from gateway.net.counters import Counter, Counters
-from gateway.net.redelivery import Redelivery, reasons
 from gateway.status import Code, Disposition, Failure, disposition
 
 

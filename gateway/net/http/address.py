@@ -6,7 +6,7 @@ from pydantic import AfterValidator
 from yarl import URL
 
 from gateway.net.address import split_host_port
-from gateway.net.http_router import PathTemplate
+from gateway.net.http.router import PathTemplate
 
 E = TypeVar("E", bound=Any)
 

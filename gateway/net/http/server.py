@@ -12,12 +12,12 @@ from aiohttp import hdrs, web
 
 from gateway.message import TRACEPARENT, Context, Header, trace_of
 from gateway.net.address import split_host_port
-from gateway.net.cors import CorsPolicy
-from gateway.net.http_connection import HttpEngine, problem
-from gateway.net.http_failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
-from gateway.net.http_response import HttpResponse
-from gateway.net.http_router import HttpRouter, PathTemplate
-from gateway.net.websocket import HttpUpgrade, WebSocketServer, wants_upgrade
+from gateway.net.http.connection import HttpEngine, problem
+from gateway.net.http.cors import CorsPolicy
+from gateway.net.http.failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.net.http.response import HttpResponse
+from gateway.net.http.router import HttpRouter, PathTemplate
+from gateway.net.websocket.server import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
 STALL_SECONDS: Final = 10.0  # how long a request's body may not move

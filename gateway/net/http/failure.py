@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import compression_utils
 
-from gateway.net.http_status import HTTP_STATUS
+from gateway.net.http.status import HTTP_STATUS
 from gateway.status import Code, Failure
 
 ENCODINGS: Final = (

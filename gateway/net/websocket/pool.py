@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from gateway.net.websocket_line import WebSocketLine
+from gateway.net.websocket.line import WebSocketLine
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """(URL, headers of the handshake)"""

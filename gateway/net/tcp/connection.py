@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from gateway.net.framing import FrameReader, FramingError
-from gateway.net.tcp_keepalive import keep_alive
+from gateway.net.tcp.framing import FrameReader, FramingError
+from gateway.net.tcp.keepalive import keep_alive
 
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 2.0

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import ClientTimeout
 from yarl import URL
 
-from gateway.net.tcp_keepalive import KEEPALIVE_SECONDS, keep_alive
+from gateway.net.tcp.keepalive import KEEPALIVE_SECONDS, keep_alive
 from gateway.net.tls import untrusted
 from gateway.status import Code, Failure
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.net.http_failure import headers_of, retry_after, status_of
-from gateway.net.http_server import HttpReply
-from gateway.net.media_type import JSON, parse_media_type
-from gateway.net.problem_json import PROBLEM_JSON, details_json, failure_of, problem_json, title
+from gateway.net.http.failure import headers_of, retry_after, status_of
+from gateway.net.http.media_type import JSON, parse_media_type
+from gateway.net.http.problem_json import PROBLEM_JSON, details_json, failure_of, problem_json, title
+from gateway.net.http.server import HttpReply
 from gateway.status import Code, Failure
 
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from gateway.message import Message
-from gateway.net.http_problem import problem_of
-from gateway.net.http_server import HttpReply
-from gateway.net.json_stream import NDJSON, NDJSON_TYPES, one_line
-from gateway.net.media_type import JSON
-from gateway.net.sse import HEARTBEAT, SSE, SSE_HEADERS, sse
+from gateway.net.http.json_stream import NDJSON, NDJSON_TYPES, one_line
+from gateway.net.http.media_type import JSON
+from gateway.net.http.problem import problem_of
+from gateway.net.http.server import HttpReply
+from gateway.net.http.sse import HEARTBEAT, SSE, SSE_HEADERS, sse
 from gateway.status import Failure
 
 HEARTBEAT_SECONDS: Final = 15.0

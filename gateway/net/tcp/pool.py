@@ -6,9 +6,9 @@ from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.net.counters import Counters
-from gateway.net.framing import FramingError
-from gateway.net.tcp_connection import Connection, Connections, TcpOptions
-from gateway.net.tcp_endpoint import bound_port, dial, listen
+from gateway.net.tcp.connection import Connection, Connections, TcpOptions
+from gateway.net.tcp.endpoint import bound_port, dial, listen
+from gateway.net.tcp.framing import FramingError
 from gateway.net.tls import untrusted
 from gateway.status import Code, Failure
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.net.address import split_host_port
-from gateway.net.tcp_connection import Connection, TcpOptions
+from gateway.net.tcp.connection import Connection, TcpOptions
 
 CONNECT_SECONDS: Final = 5.0
 HANDSHAKE_SECONDS: Final = 10.0

@@ -10,9 +10,9 @@ from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.net.http_failure import ENCODINGS
-from gateway.net.http_response import SERVER
-from gateway.net.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.http.failure import ENCODINGS
+from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.http.response import SERVER
 from gateway.net.stall import TransportStall
 from gateway.status import Code
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.net.json_stream import one_line
+from gateway.net.http.json_stream import one_line
 from gateway.status import Failure
 
 SSE: Final = "text/event-stream"

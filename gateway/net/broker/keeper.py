@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from gateway.net.redelivery import backoff
+from gateway.net.broker.redelivery import backoff
 from gateway.status import Failure
 
 T = TypeVar("T")

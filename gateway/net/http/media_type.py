@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.net.http_failure import UnsupportedMediaType
+from gateway.net.http.failure import UnsupportedMediaType
 
 JSON: Final = "application/json"
 

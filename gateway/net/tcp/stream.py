@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.message import Message
-from gateway.net.framing import FramingError
-from gateway.net.tcp_connection import Connection
+from gateway.net.tcp.connection import Connection
+from gateway.net.tcp.framing import FramingError
 from gateway.status import Code, Failure
 
 WAITING: Final = 16  # messages read ahead of who takes them

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.lanes import Lanes, LowWaterMark
-from gateway.net.redelivery import Redelivery, Retries
 
 T = TypeVar("T")
 

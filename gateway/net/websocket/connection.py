@@ -1,44 +1,27 @@
-"""WebSocket (RFC 6455), both ends. aiohttp's handshake, parser and writer are the engine; none leaks past this file.
+"""WebSocket (RFC 6455): an open connection, of either end. aiohttp's parser and writer are the engine.
 
 What a connection does between frames is this file's own: the engine reads only where its user reads, so that a busy
 user would answer no ping and notice no close, and it hangs up before the peer can have read why.
 """
 
 import asyncio
-import base64
-import binascii
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from aiohttp import ClientTimeout, WebSocketError, WSMsgType, hdrs, web
-from yarl import URL
+from aiohttp import WebSocketError, WSMsgType
 
-from gateway.net.problem_json import PROBLEM_JSON, problem_json
-from gateway.net.tls import untrusted
-from gateway.status import Code, Failure
-
-WEBSOCKET: Final = "websocket"
-VERSION: Final = "13"
 MESSAGE_BYTES: Final = 1024 * 1024
 HEARTBEAT_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 3600.0
 CLOSE_SECONDS: Final = 2.0  # for the peer's half of the closing handshake
 STOP_SECONDS: Final = 0.5  # the same when the server stops
 LINGER_SECONDS: Final = 0.2  # before hanging up on a peer that broke the protocol, so that it can read why
-CONNECT_SECONDS: Final = 5.0
-HANDSHAKE_SECONDS: Final = 10.0
-CONNECTIONS: Final = 256
 BUFFERED_MESSAGES: Final = 16
 BUFFERED_BYTES: Final = 64 * 1024
 WRITE_BYTES: Final = 64 * 1024  # what may wait in a transport before a sender does
 REASON_BYTES: Final = 123
-HEADER_BYTES: Final = 32 * 1024
-HEADERS: Final = 100
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -47,15 +30,6 @@ NO_STATUS: Final = 1005
 ABNORMAL: Final = 1006
 TOO_BIG: Final = 1009
 INTERNAL: Final = 1011
-
-_REFUSED: Final = {
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    429: Code.RESOURCE_EXHAUSTED,
-}
-
-log = logging.getLogger("gateway.websocket")
 
 
 class WebSocketClosed(Exception):
@@ -248,6 +222,10 @@ class WebSocket:
         """Return once the connection is closed or broken."""
         await asyncio.wait((self._pump_task,))
 
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Have it called once the connection is closed or broken."""
+        self._pump_task.add_done_callback(lambda _: call())
+
     def drain(self) -> None:
         """Give the reader what has arrived, and then no more. Safe at any time."""
         self.draining = True
@@ -410,275 +388,3 @@ def _wake(waiter: "asyncio.Future[None] | None") -> None:
 def _cut(reason: str) -> bytes:
     """At most 123 bytes, ending with a whole character."""
     return reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
-
-
-# -- server
-
-
-class HttpUpgrade(msgspec.Struct):
-    """What a handler of the HTTP server answers to make a WebSocket of the connection (see HttpRequest.upgrades).
-
-    serve: has the connection until it returns, which closes it with 1000, or with 1001 on a draining server. Cancelled
-        when the connection breaks, but not when one side closes it in form: the iteration then ends. An exception but
-        CloseWebSocket is a bug, and closes with 1011.
-    leaving_cancels: `serve` is cancelled when the peer closes in form, too.
-    subprotocols: those that can be agreed on; the caller's preference counts, a caller that offers only others is
-        refused, one that offers none is let in.
-    origins: web origins (https://shop.example) whose pages may connect besides those of this host; "*" is any.
-        Callers that are no browsers send no origin and are let in.
-    headers: of the 101 response.
-    outlives: `serve` is not cancelled when the connection breaks either: what has arrived is worth finishing.
-    """
-
-    serve: Callable[[WebSocket], Awaitable[None]]
-    subprotocols: Sequence[str] = ()
-    origins: Sequence[str] = ()
-    limits: WebSocketLimits = WebSocketLimits()
-    headers: Sequence[tuple[str, str]] = ()
-    outlives: bool = False
-    leaving_cancels: bool = False
-
-
-class WebSocketServer:
-    """The open connections of an HTTP server."""
-
-    def __init__(self) -> None:
-        self._sockets: dict[WebSocket, asyncio.Task[None]] = {}
-        self._draining = False
-
-    def __len__(self) -> int:
-        return len(self._sockets)
-
-    async def serve(self, request: web.BaseRequest, upgrade: HttpUpgrade) -> web.StreamResponse:
-        """Shake hands and serve; or the response that says why not."""
-        refusal, subprotocol = _judge(request, upgrade)
-        if refusal is not None:
-            return refusal
-        response = web.WebSocketResponse(
-            protocols=(subprotocol,) if subprotocol else (),
-            compress=upgrade.limits.compression,
-            max_msg_size=upgrade.limits.max_message_bytes + 1,  # the engine refuses what is just as large
-            heartbeat=None,
-            autoping=False,
-            autoclose=False,
-            timeout=STOP_SECONDS,
-        )
-        response.headers.extend(upgrade.headers)
-        await response.prepare(request)
-        socket = WebSocket(response, upgrade.limits, subprotocol)
-        if self._draining:
-            socket.drain()
-        task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
-        if upgrade.leaving_cancels:
-            socket.on_leaving = task.cancel
-        self._sockets[socket] = task
-        try:
-            await _finish(task, socket, upgrade.outlives)
-        finally:
-            del self._sockets[socket]
-        return response
-
-    def drain(self) -> None:
-        """Ask all handlers to come to an end."""
-        self._draining = True
-        for socket in self._sockets:
-            socket.drain()
-
-    async def stop(self) -> None:
-        """Close what is open with 1001, and cancel what still runs."""
-        if self._sockets:
-            going = [socket.close(GOING_AWAY, "the server stops", seconds=STOP_SECONDS) for socket in self._sockets]
-            await asyncio.gather(*going)
-            tasks = list(self._sockets.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        self._draining = False
-
-
-async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket) -> None:
-    try:
-        await serve(socket)
-    except WebSocketClosed:
-        pass
-    except CloseWebSocket as closing:
-        await socket.close(closing.code, closing.reason)
-    except Exception:
-        log.exception("bug behind a WebSocket")
-        await socket.close(INTERNAL, "internal error")
-    await socket.close(GOING_AWAY if socket.draining else NORMAL)
-
-
-async def _finish(task: "asyncio.Task[None]", socket: WebSocket, outlives: bool) -> None:
-    """Wait for the handler. The engine cancels when the connection ends; after a close in form that is no reason to
-    give up what arrived before it."""
-    try:
-        await asyncio.wait((task,))
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if current is None or not (socket.closing or outlives):
-            task.cancel()
-            await asyncio.wait((task,))
-            socket.drop()
-            raise
-        current.uncancel()
-        await asyncio.wait((task,))
-
-
-def _judge(request: web.BaseRequest, upgrade: HttpUpgrade) -> tuple[web.Response | None, str]:
-    """(the refusal, or None), (the subprotocol, or empty). RFC 6455, 4.2."""
-    headers = request.headers
-    asked = wants_upgrade(headers.get(hdrs.CONNECTION, ""), headers.get(hdrs.UPGRADE, ""))
-    if request.method != hdrs.METH_GET or not asked:
-        return _refuse(
-            426, Code.INVALID_ARGUMENT, "a WebSocket handshake is expected here", (hdrs.UPGRADE, WEBSOCKET)
-        ), ""
-    if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != VERSION:
-        text = f"WebSocket version {VERSION} is spoken here"
-        return _refuse(426, Code.INVALID_ARGUMENT, text, (hdrs.SEC_WEBSOCKET_VERSION, VERSION)), ""
-    if not _is_key(headers.get(hdrs.SEC_WEBSOCKET_KEY, "")):
-        return _refuse(400, Code.INVALID_ARGUMENT, "Sec-WebSocket-Key is not 16 bytes in base64"), ""
-    origin = headers.get(hdrs.ORIGIN)
-    if origin is not None and not _admits(upgrade.origins, origin, headers.get(hdrs.HOST, "")):
-        return _refuse(403, Code.PERMISSION_DENIED, "pages of this origin may not connect"), ""
-    offered = [name.strip() for name in ",".join(headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())).split(",")]
-    offered = [name for name in offered if name]
-    if not upgrade.subprotocols or not offered:
-        return None, ""
-    for name in offered:
-        if name in upgrade.subprotocols:
-            return None, name
-    text = f"of the subprotocols, {', '.join(upgrade.subprotocols)} are spoken here"
-    return _refuse(400, Code.INVALID_ARGUMENT, text), ""
-
-
-def wants_upgrade(connection: str, upgrade: str) -> bool:
-    """Whether these two headers ask for a WebSocket."""
-    return upgrade.strip().lower() == WEBSOCKET and "upgrade" in (
-        token.strip().lower() for token in connection.split(",")
-    )
-
-
-def _is_key(key: str) -> bool:
-    try:
-        return len(base64.b64decode(key, validate=True)) == 16
-    except (binascii.Error, ValueError):
-        return False
-
-
-def _admits(origins: Sequence[str], origin: str, host: str) -> bool:
-    """Where TLS ends before the gateway the scheme is not known; the host and port tell."""
-    same = bool(host) and urlsplit(origin).netloc.lower() == host.lower()
-    return same or "*" in origins or origin.lower() in origins
-
-
-def _refuse(status: int, code: Code, detail: str, header: tuple[str, str] | None = None) -> web.Response:
-    response = web.Response(status=status, body=problem_json(status, code, detail), content_type=PROBLEM_JSON)
-    if header is not None:
-        response.headers.add(*header)
-        if header[0] == hdrs.UPGRADE:
-            response.headers[hdrs.CONNECTION] = "Upgrade"
-    return response
-
-
-# -- client
-
-
-class WebSocketClient:
-    """Opens connections; wss:// means TLS with a verified certificate.
-
-    connections: open at a time; further ones wait.
-
-    No redirect is followed, no cookie kept, no proxy taken from the environment. Error texts name no host.
-    """
-
-    def __init__(self, limits: WebSocketLimits, *, connections: int = CONNECTIONS) -> None:
-        self._limits = limits
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
-        self._open: set[WebSocket] = set()
-
-    async def connect(
-        self, url: str, headers: Sequence[tuple[str, str]] = (), subprotocols: Sequence[str] = ()
-    ) -> WebSocket:
-        """A new connection; whoever asked closes it. url: ws:// or wss://, percent-encoded already. subprotocols: those
-        offered, of which the peer must choose one.
-
-        Raises Failure, always with sent=False: UNAVAILABLE for a peer that can't be reached or speaks no WebSocket,
-        or by the status that it refuses with; UNIMPLEMENTED for one that speaks none of the subprotocols;
-        INVALID_ARGUMENT for a header that HTTP can't carry.
-        """
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                engine = await self._opened().ws_connect(
-                    URL(url, encoded=True),
-                    headers=headers,
-                    protocols=subprotocols,
-                    compress=15 if self._limits.compression else 0,
-                    max_msg_size=self._limits.max_message_bytes + 1,
-                    autoping=False,
-                    autoclose=False,
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _failure(error) from error
-        socket = WebSocket(engine, self._limits, engine.protocol or "")
-        self._open.add(socket)
-        socket._pump_task.add_done_callback(lambda _: self._open.discard(socket))  # noqa: SLF001  its own file
-        if subprotocols and not socket.subprotocol:
-            socket.close_soon()
-            text = f"the upstream does not speak {' or '.join(subprotocols)}"
-            raise Failure(Code.UNIMPLEMENTED, text, sent=False)
-        return socket
-
-    async def close(self) -> None:
-        """Close all connections with 1001. Safe at any time."""
-        await asyncio.gather(*(socket.close(GOING_AWAY, seconds=STOP_SECONDS) for socket in list(self._open)))
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _opened(self) -> aiohttp.ClientSession:
-        session = self._session
-        if session is None:
-            session = self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=ClientTimeout(sock_connect=CONNECT_SECONDS, ceil_threshold=float("inf")),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent",),
-                trust_env=False,
-                trace_configs=[_no_redirects()],
-                max_line_size=HEADER_BYTES,
-                max_field_size=HEADER_BYTES,
-                max_headers=HEADERS,
-            )
-        return session
-
-
-def _no_redirects() -> aiohttp.TraceConfig:
-    """The engine's handshake follows redirects and has no switch for it."""
-
-    async def refuse(_: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestRedirectParams) -> None:
-        response = seen.response
-        response.close()
-        raise aiohttp.WSServerHandshakeError(response.request_info, response.history, status=response.status)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(refuse)
-    return trace
-
-
-def _failure(error: Exception) -> Failure:
-    match error:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
-            return untrusted(reason)
-        case aiohttp.WSServerHandshakeError(status=101):
-            return Failure(Code.UNAVAILABLE, "the upstream's WebSocket handshake is malformed", sent=False)
-        case aiohttp.WSServerHandshakeError(status=status):
-            text = f"the upstream refused the WebSocket with HTTP status {status}"
-            return Failure(_REFUSED.get(status, Code.UNAVAILABLE), text, sent=False)
-        case aiohttp.InvalidURL():
-            return Failure(Code.INVALID_ARGUMENT, "the request makes no valid URL", sent=False)
-        case aiohttp.ClientError() | OSError():
-            return Failure(Code.UNAVAILABLE, "the upstream can't be reached", sent=False)
-        case _:
-            return Failure(Code.INVALID_ARGUMENT, "a header has characters that HTTP can't carry", sent=False)

@@ -7,9 +7,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from gateway.net.framing import FramingError
-from gateway.net.tcp_connection import Connection
-from gateway.net.tcp_server import Server
+from gateway.net.tcp.connection import Connection
+from gateway.net.tcp.framing import FramingError
+from gateway.net.tcp.server import Server
 from gateway.status import Failure
 
 T = TypeVar("T")
