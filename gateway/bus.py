@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from gateway.journal.subscription import Deliver, Settings
 from gateway.journal.topic import Filter
 from gateway.message import Context, Message
 from gateway.pattern import Pattern
-from gateway.port import Address, Binding, Bus, ContractError, EveryHeader, Inbound
+from gateway.port import Address, Binding, Bus, ContractError, EveryHeader, Inbound, UnaryService
 from gateway.status import Code, Failure, invalid
 
 PUBLISH_SECONDS: Final = 30.0
@@ -155,7 +155,7 @@ class Live:
         await self._journal.append([(entry.topic, entry.event)])
 
 
-class _Receiver:
+class _Receiver(UnaryService):
     """The Service that the backbone's inbound calls.
 
     lenient: what can't be read is logged and passed over; a durable subscription's dead letters tell it.
@@ -182,12 +182,6 @@ class _Receiver:
         if self._wanted(topic):
             await self._deliver(Entry(0, topic, event))
         return Message(None)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise Failure(Code.UNIMPLEMENTED, "an event is one message", sent=False)
-        yield request
 
 
 def _binding(bus: Bus, inbound: Inbound, address: Address, receiver: _Receiver) -> Binding:

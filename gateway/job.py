@@ -16,13 +16,12 @@ from uuid import uuid4
 import msgspec
 
 from gateway.job_store import JobStore, Kept, State
-from gateway.message import Context, Header, Message
+from gateway.message import MESSAGE_ID, Context, Header, Message
 from gateway.net.broker.redelivery import backoff
 from gateway.net.http.problem_json import details_json
 from gateway.port import Service
 from gateway.status import Code, Disposition, Failure, disposition
 
-MESSAGE_ID: Final = "message-id"
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 PRUNE_SECONDS: Final = 5.0

@@ -4,7 +4,7 @@ To the first the upstream is a one-way upstream, whose receipt is the job's id. 
 that speaks JSON.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -18,7 +18,7 @@ from gateway.mapping import Rules
 from gateway.message import Context, Message
 from gateway.observe import AccessLog, RouteMetrics
 from gateway.pattern import Pattern
-from gateway.port import Contract, Service
+from gateway.port import Contract, Service, UnaryService
 from gateway.route import FailureTranslator, Route
 from gateway.schema.names import convention
 from gateway.schema.types import ANY, STRING, Enumeration, Field, List, Record, Type
@@ -201,7 +201,7 @@ def _param(status: Contract, section: RouteSection) -> str:
     return next((name for name in captured if convention(name) == convention(wanted)), wanted)
 
 
-class Submission:
+class Submission(UnaryService):
     """The Service that accepts requests as jobs."""
 
     def __init__(self, jobs: Jobs, route: str, link: Link | None) -> None:
@@ -213,13 +213,8 @@ class Submission:
         job = await self._jobs.submit(self._route, request, context)
         return Message(None, params={ID: job} if self._link is None else {ID: job, LINK: self._link(job)})
 
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("jobs are submitted one by one")
 
-
-class Status:
+class Status(UnaryService):
     """The Service that tells how jobs stand."""
 
     def __init__(self, jobs: Jobs, route: str) -> None:
@@ -229,8 +224,3 @@ class Status:
     async def call(self, request: Message, context: Context) -> Message:
         job: str = msgspec.json.decode(request.body)[ID]
         return await self._jobs.status(self._route, job)
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("a status is asked for once")

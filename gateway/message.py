@@ -15,6 +15,9 @@ NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 TRACEPARENT: Final = "traceparent"
 """The header that carries Context.trace, wherever there are headers."""
 
+MESSAGE_ID: Final = "message-id"
+"""The header that names a message, the same however often it is delivered."""
+
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{1,200})?")
 
 

@@ -39,6 +39,17 @@ class Service(Protocol):
         ...
 
 
+class UnaryService:
+    """Base of a Service whose address has unary patterns alone, so that nobody calls stream()."""
+
+    __slots__ = ()
+
+    def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        raise TypeError(f"{type(self).__name__} is unary")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """What one side speaks at one address; compile() joins two of them.
@@ -102,6 +113,11 @@ class Endpoint(BaseModel):
     forward_headers: tuple[str, ...] = Field(
         default=(), description="Metadata names that may cross from this endpoint, besides the W3C trace context."
     )
+
+    @property
+    def forwarded(self) -> frozenset[str]:
+        """forward_headers in lower case."""
+        return frozenset(name.lower() for name in self.forward_headers)
 
 
 class OnBackbone(Endpoint):

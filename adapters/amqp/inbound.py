@@ -44,7 +44,7 @@ class AmqpInbound:
             unknown=self._endpoint.unknown,
             metadata=METADATA,
             uncertain=UNCERTAIN,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             claim=f"queue {address.queue} of {self._endpoint.place}",
             describe=f"consumes queue {address.queue} of {self._endpoint.place}, {address.prefetch} at once"
             f"{', and replies' if asks else ''}; dead letters go to {where}",

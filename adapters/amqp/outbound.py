@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -18,16 +18,16 @@ from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
 from gateway.codecs.amqp_properties import WireError, write
 from gateway.codecs.format import Unknown
-from gateway.message import TRACEPARENT, Context, Header, Message
+from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Header, Message
 from gateway.net.broker.pending_replies import PendingReplies
-from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_of
+from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract
+from gateway.port import Contract, UnaryService
 from gateway.schema.types import STRING, Scalar
-from gateway.status import Code, Failure, invalid
+from gateway.status import invalid
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
@@ -62,7 +62,7 @@ class AmqpOutbound:
             unknown=Unknown.DROP,
             sources=_sources(address),
             receipt={} if asks else RECEIPT,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             describe=f"publishes to {where} of {self._endpoint.place}, "
             f"routing key {address.routing_key or 'none'}, and answers {end}",
         )
@@ -99,7 +99,7 @@ def _header_param(name: str) -> str:
     return f"header {name}"
 
 
-class Publish(Publisher):
+class Publish(Publisher, UnaryService):
     """The Service of one address."""
 
     def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, lost: Lost | None = None) -> None:
@@ -119,12 +119,6 @@ class Publish(Publisher):
 
     async def call(self, request: Message, context: Context) -> Message:
         return await self._send(request, context, {}, self._address.expiration)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise Failure(Code.UNIMPLEMENTED, "an exchange takes one message at a time", sent=False)
-        yield request
 
     async def _send(
         self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None

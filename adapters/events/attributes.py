@@ -14,13 +14,12 @@ import msgspec
 
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.entry import Content, Entry
-from gateway.message import Header
+from gateway.message import MESSAGE_ID, Header
 from gateway.net.broker.redelivery import reasons
 from gateway.schema import text
 from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
 from gateway.status import Failure
 
-MESSAGE_ID: Final = "message-id"
 PARTITION_KEY: Final = "partitionkey"
 
 METADATA: Final[Mapping[str, Scalar]] = {

@@ -50,7 +50,7 @@ class EventsInbound:
             unknown=Unknown(endpoint.unknown_fields),
             metadata=metadata,
             uncertain=UNCERTAIN,
-            headers=frozenset(name.lower() for name in endpoint.forward_headers),
+            headers=endpoint.forwarded,
             claim=f"subscription {address.subscription} of {self._name}",
             holds=self._hub.holds(endpoint),
             describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; {letters}",

@@ -7,7 +7,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 from adapters.events.attributes import (
-    MESSAGE_ID,
     METADATA,
     PARTITION_KEY,
     WITHOUT_POSITION,
@@ -21,10 +20,10 @@ from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter, is_level
-from gateway.message import TRACEPARENT, Context, Message
+from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Bus, Contract, ContractError, Service
+from gateway.port import Bus, Contract, ContractError, Service, UnaryService
 from gateway.schema.types import INT64, STRING, Scalar
 from gateway.status import Code, Failure, invalid
 
@@ -58,7 +57,7 @@ class EventsOutbound:
                 format=endpoint.format,
                 sources=sources | {"after": address.after},
                 receipt=METADATA if bus is None else WITHOUT_POSITION,
-                headers=frozenset(name.lower() for name in endpoint.forward_headers),
+                headers=endpoint.forwarded,
                 describe=f"streams the events of {address.topic} from the {address.start} on",
             )
         sources |= {name: path for name in ("key", "subject", "id") if (path := getattr(address, name))}
@@ -67,7 +66,7 @@ class EventsOutbound:
             format=endpoint.format,
             sources=sources,
             receipt={name: type_ for name, type_ in RECEIPT.items() if bus is None or name != "position"},
-            headers=frozenset(name.lower() for name in endpoint.forward_headers),
+            headers=endpoint.forwarded,
             describe=f"publishes to topic {address.topic}, and answers once "
             + (f"the event is synced to {endpoint.store}" if bus is None else f"{bus.name} has the event"),
         )
@@ -115,7 +114,7 @@ class _Place:
         return "".join(part + level for part, level in zip(self._parts, [*levels, ""], strict=True))
 
 
-class Publish:
+class Publish(UnaryService):
     """The Service of one place to publish to. A request without a body is an event without data."""
 
     def __init__(self, address: Target, hub: Hub, source: str, limit: int) -> None:
@@ -151,12 +150,6 @@ class Publish:
         position = await self._hub.publish([(topic, event(attributes, request.body))])
         receipt = {"id": attributes["id"], "topic": topic}
         return Message(None, params={**receipt, "position": position} if position else receipt)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise Failure(Code.UNIMPLEMENTED, "a topic takes one message at a time", sent=False)
-        yield request
 
 
 class Subscribe:

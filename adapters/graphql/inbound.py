@@ -53,7 +53,7 @@ class GraphqlInbound:
         contract = Contract(
             patterns=frozenset({pattern_of(kind)}),
             format=GraphqlFormat(),
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             claim=f"GraphQL field {address.field} at {where}",
             holds=(f"POST {where}", f"GET {where}"),
             describe=f"GraphQL {address.field} at {where}",

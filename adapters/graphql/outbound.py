@@ -1,6 +1,6 @@
 """Calls of routes as GraphQL operations."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from gateway.net.network import Network
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema, introspection_queries
 from gateway.schema.idl.graphql_document import GraphqlCall, call_of_document, call_of_field
 from gateway.schema.types import Operation
@@ -96,7 +96,7 @@ class GraphqlOutbound:
             request=operation.request,
             reply=operation.reply,
             unknown=Unknown.DROP,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             describe=f"GraphQL {operation.name} at {self._target}{cut}",
             wire=operation,
         )
@@ -139,7 +139,7 @@ class GraphqlOutbound:
         return ""
 
 
-class _Call:
+class _Call(UnaryService):
     """One query or mutation."""
 
     def __init__(
@@ -167,8 +167,3 @@ class _Call:
             text = f"the upstream answered {answer.status} without GraphQL"
             raise Failure(code_of_status(answer.status), text, retry_after=retry_after(answer.headers))
         return self._answer.value(response, code_of_status(answer.status))
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("queries and mutations are unary")

@@ -42,7 +42,7 @@ class SocketHandler:
         self._operations = endpoint.max_operations
         self._origins = endpoint.origins
         self._limits = WebSocketLimits(max_message_bytes=endpoint.max_body_bytes)
-        self._forwarded = tuple(name.lower() for name in endpoint.forward_headers)
+        self._forwarded = endpoint.forwarded
 
     def upgrade(self, request: HttpRequest) -> HttpUpgrade:
         def caller_of(payload: Any) -> Caller:
@@ -54,7 +54,7 @@ class SocketHandler:
         return HttpUpgrade(serve, subprotocols=(SUBPROTOCOL,), origins=self._origins, limits=self._limits)
 
 
-def _headers(given: Mapping[str, str], payload: Any, forwarded: tuple[str, ...]) -> Mapping[str, str]:
+def _headers(given: Mapping[str, str], payload: Any, forwarded: frozenset[str]) -> Mapping[str, str]:
     """Browsers can't send headers with a handshake: what may cross is taken from connection_init too. Raises
     ValueError for a value that is no header's."""
     headers = {name: value for name in forwarded if (value := given.get(name)) is not None}

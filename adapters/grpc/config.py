@@ -136,11 +136,6 @@ class Endpoint(port.Endpoint):
     def unknown(self) -> Unknown:
         return Unknown(self.unknown_fields or ("reject" if self.listen else "drop"))
 
-    @property
-    def headers(self) -> frozenset[str]:
-        """forward_headers as metadata spells them."""
-        return frozenset(name.lower() for name in self.forward_headers)
-
 
 class _Method(port.Address):
     method: str = Field(

@@ -59,7 +59,7 @@ class ProtoContract:
             reply=operation.reply,
             unknown=endpoint.unknown,
             failure=self.schema.failure,
-            headers=endpoint.headers,
+            headers=endpoint.forwarded,
             claim=claim,
             link=(lambda _: f"/{method}") if claim else None,
             describe=f"gRPC {KINDS[operation.pattern]} {method} at {address}",

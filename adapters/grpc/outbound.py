@@ -19,7 +19,7 @@ from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.schema.idl.proto import ProtoError, ProtoSchema
 from gateway.status import Code, Failure
 
@@ -136,7 +136,7 @@ def _uri(target: tuple[str, ...]) -> str:
     return f"{scheme}:{','.join(target)}"
 
 
-class _Unary:
+class _Unary(UnaryService):
     """Calls one unary method."""
 
     __slots__ = ("_headers", "_loop", "_open", "_rpc", "_status")
@@ -163,11 +163,6 @@ class _Unary:
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             raise _ended(error) from None
         return Message(body, await _reply_headers(call, self._headers) if self._headers else ())
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("a unary method does not stream")
 
 
 class _Stream:

@@ -77,7 +77,7 @@ class HttpInbound:
         listen = self._server.listen
         named = f" ({wire.operation.name})" if wire.operation is not None else ""
         return {
-            "headers": frozenset(name.lower() for name in self._endpoint.forward_headers),
+            "headers": self._endpoint.forwarded,
             "link": _link(wire),
             "claim": f"{wire.method} {wire.template.shape} on {listen}",
             "describe": f"HTTP {wire.method} {wire.template.text} on {listen}{named}",

@@ -49,7 +49,7 @@ class HttpOutbound:
     def contract(self, address: HttpTarget) -> Contract:
         wire = self._api.resolve(address)
         described = f"HTTP {wire.method} {self._target}{wire.template.text}"
-        headers = frozenset(name.lower() for name in self._endpoint.forward_headers)
+        headers = self._endpoint.forwarded
         operation = wire.operation
         if operation is not None:
             if operation.pattern.requests is Count.MANY and operation.wire.parameters:

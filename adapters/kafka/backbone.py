@@ -13,8 +13,7 @@ from adapters.kafka.record import CONTENT_TYPE
 from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
-from gateway.message import Message
-from gateway.net.broker.reply import MESSAGE_ID
+from gateway.message import MESSAGE_ID, Message
 from gateway.port import Backbone
 from gateway.status import invalid
 

@@ -47,7 +47,7 @@ class KafkaInbound:
             format=self._endpoint.format,
             unknown=self._endpoint.unknown,
             metadata=METADATA,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             claim=f"consumer group {group} of topic {topics}",
             describe=f"consumes topic {topics} as group {group} from {address.start}"
             f"{', and replies' if asks else ''}; dead letters go to {letters}",

@@ -1,6 +1,5 @@
 """Outbound: publishes to topics, and asks over them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from adapters.kafka.config import Endpoint, Target
@@ -17,14 +16,13 @@ from adapters.kafka.record import (
 )
 from adapters.kafka.replies import Replies
 from gateway.codecs.format import Unknown
-from gateway.message import TRACEPARENT, Context, Message
-from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, MESSAGE_ID, message_id, message_of
+from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
+from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_id, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract
+from gateway.port import Contract, UnaryService
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
-from gateway.status import Code, Failure
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {
@@ -63,7 +61,7 @@ class KafkaOutbound:
             unknown=Unknown.DROP,
             sources={"key": address.key} if address.key else {},
             receipt={} if asks else RECEIPT,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             describe=f"publishes to topic {address.topic}, {where}, and answers {end}",
         )
 
@@ -87,7 +85,7 @@ class KafkaOutbound:
         return self._producer.unready or self._replies.unready
 
 
-class Publish:
+class Publish(UnaryService):
     """The Service of one topic. A request without a body is a tombstone, for which it must bear a key."""
 
     def __init__(self, address: Target, producer: Producer) -> None:
@@ -107,12 +105,6 @@ class Publish:
                 "id": identity,
             },
         )
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise Failure(Code.UNIMPLEMENTED, "a topic takes one message at a time", sent=False)
-        yield request
 
     async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> tuple[Confirmed, str]:
         """Where the brokers keep it, and its message id."""

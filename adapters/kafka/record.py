@@ -8,8 +8,8 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from adapters.kafka.config import TOPIC_NAME
-from gateway.message import TRACEPARENT, Header, trace_of
-from gateway.net.broker.reply import CORRELATION_ID, MESSAGE_ID, Reply
+from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
+from gateway.net.broker.reply import CORRELATION_ID, Reply
 from gateway.status import invalid
 
 CONTENT_TYPE: Final = "content-type"

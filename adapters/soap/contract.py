@@ -62,7 +62,7 @@ def contract_of(port: Port, name: str, endpoint: SoapEndpoint, format_: SoapForm
         unknown=Unknown.REJECT,
         failure=failure,
         failures=tuple(operation.failures),
-        headers=frozenset(header.lower() for header in endpoint.forward_headers),
+        headers=endpoint.forwarded,
         wire=operation,
     )
 

@@ -1,6 +1,6 @@
 """Calls of routes as SOAP requests."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.schema.idl.wsdl import Port, Version
 from gateway.schema.idl.xml_document import Element, XmlError, local_name, parse_xml
 from gateway.status import Code, Detail, Failure
@@ -70,7 +70,7 @@ class SoapOutbound:
         return port.version if self._endpoint.version is None else VERSIONS[self._endpoint.version]
 
 
-class _SoapCall:
+class _SoapCall(UnaryService):
     """One operation of the service."""
 
     def __init__(
@@ -98,11 +98,6 @@ class _SoapCall:
         body = envelope(self._version, request.body, self._security(), encoded=self._encoded)
         answer = await self._client.request("POST", self._target, headers, body, remaining(context))
         return self._reply(answer)
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("SOAP operations are unary")
 
     def _reply(self, answer: HttpAnswer) -> Message:
         headers = reply_headers(answer.headers, self._wanted)

@@ -17,7 +17,7 @@ from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool, unreachable
 from gateway.net.tcp.stream import MessageStream
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.status import Code, Failure
 
 
@@ -105,14 +105,7 @@ class TcpOutbound:
         return "not loaded" if self._pool is None else self._pool.unready
 
 
-class _Unary:
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("this address is unary")
-
-
-class _Ask(_Unary):
+class _Ask(UnaryService):
     """Requests with one reply each."""
 
     def __init__(self, pool: Pool[bytes, bytes], *, json: bool) -> None:
@@ -127,7 +120,7 @@ class _Ask(_Unary):
         return Message(reply)
 
 
-class _Tell(_Unary):
+class _Tell(UnaryService):
     """Messages without reply. The call returns when the system has the bytes; no peer confirms them."""
 
     def __init__(self, pool: Pool[bytes, bytes], formats: Formats, *, everyone: bool) -> None:

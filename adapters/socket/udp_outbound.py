@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from adapters.socket.config import UdpEndpoint, UdpTarget
@@ -13,7 +12,7 @@ from gateway.net.address import split_host_port
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.status import Code, Failure
 
 _REFUSED: Final = "nobody listens at the upstream's address"
@@ -169,14 +168,9 @@ def _set(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-class _Unary:
+class _Unary(UnaryService):
     def __init__(self, outbound: UdpOutbound) -> None:
         self._outbound = outbound
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("datagrams are unary")
 
 
 class _Tell(_Unary):

@@ -129,10 +129,6 @@ class ThriftEndpoint(port.Endpoint):
             return _FRAMED.reader(self.max_frame_bytes)
         return BufferedReader(self.protocol, self.max_frame_bytes)
 
-    @property
-    def headers(self) -> frozenset[str]:
-        return frozenset(name.lower() for name in self.forward_headers)
-
 
 class _Function(port.Address):
     function: str = Field(pattern=r"^[A-Za-z_]\w*$", description="Name of the function, which the service may inherit.")

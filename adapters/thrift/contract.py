@@ -91,7 +91,7 @@ def contract_of(
         unknown=endpoint.unknown,
         failure=failure,
         failures=tuple(operation.failures),
-        headers=endpoint.headers,
+        headers=endpoint.forwarded,
         describe=f"Thrift {service}.{address.function} ({endpoint.encoding}, {endpoint.transport}) at {where}",
         wire=_function(operation, wire, protocol),
     )

@@ -1,6 +1,5 @@
 """Calls of routes as Thrift calls."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from gateway.net.network import Network
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.schema.idl.thrift import ThriftSchema
 from gateway.schema.types import Record
 from gateway.schema.values import struct_of
@@ -184,7 +183,7 @@ class _Thrown(msgspec.Struct, frozen=True):
     decode: Decode
 
 
-class _ThriftCall:
+class _ThriftCall(UnaryService):
     """One function of the server."""
 
     def __init__(self, wire: _Tcp | _Http, contract: Contract, endpoint: ThriftEndpoint) -> None:
@@ -219,11 +218,6 @@ class _ThriftCall:
         if field is None:
             raise Failure(Code.INTERNAL, "the upstream answered without a result")
         raise self._declared(field, reply.body)
-
-    def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("Thrift functions are unary")
 
     def _declared(self, field: int, body: bytes) -> Failure:
         thrown = self._throws.get(field)

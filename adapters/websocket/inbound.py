@@ -52,7 +52,7 @@ class WebSocketInbound:
             unknown=self._endpoint.unknown,
             params=template.names,
             open_params=not silent,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             claim=f"GET {template.shape} on {listen}",
             describe=f"WebSocket {address.mode} at {template.text} on {listen}",
             wire=template,

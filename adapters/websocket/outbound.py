@@ -21,7 +21,7 @@ from gateway.net.websocket.line import WebSocketLine, broken
 from gateway.net.websocket.pool import Key, WebSocketPool
 from gateway.net.websocket.status import code_of_close
 from gateway.pattern import Count, Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.status import Code, Failure, invalid
 
 UNBOUNDED: Final = 2**31
@@ -59,7 +59,7 @@ class WebSocketOutbound:
             reply_format=CorrelatedJson(json, address.field) if address.field else json,
             unknown=Unknown.DROP,
             params=template.names,
-            headers=frozenset(name.lower() for name in self._endpoint.forward_headers),
+            headers=self._endpoint.forwarded,
             describe=f"WebSocket {address.mode} to {self._target}{template.text}",
             wire=template,
         )
@@ -122,7 +122,7 @@ class _Where:
         return await self._client.connect(url, headers, self._subprotocols)
 
 
-class _Exchange:
+class _Exchange(UnaryService):
     """A message and its reply, or a message alone, on connections that are kept."""
 
     def __init__(self, where: _Where, address: WebSocketTarget) -> None:
@@ -150,12 +150,6 @@ class _Exchange:
             finally:
                 self._connections.give(line)
             attempt += 1
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise TypeError("messages on kept connections are no stream")
-        yield request
 
     async def _open(self, key: Key) -> WebSocketLine:
         socket = await self._where.connect(key)

@@ -12,13 +12,12 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.message import Header, Message
+from gateway.message import MESSAGE_ID, Header, Message
 from gateway.net.http.problem_json import PROBLEM_JSON, failure_of, problem_of
 from gateway.status import Code, Failure
 
 GATEWAY_STATUS: Final = "gateway-status"
 CORRELATION_ID: Final = "correlation-id"
-MESSAGE_ID: Final = "message-id"
 
 _OWN: Final = frozenset({GATEWAY_STATUS, CORRELATION_ID, MESSAGE_ID})
 
