@@ -64,6 +64,19 @@ async def test_requests_share_connections_and_keep_their_replies() -> None:
     assert len(peers) == 2
 
 
+async def test_a_connection_without_work_ends_in_order() -> None:
+    ended: list[bytes] = []
+
+    async def keep(talk: Line) -> None:
+        await talk.say(await talk.reader.readline())
+        ended.append(await talk.reader.read())  # raises where the connection is reset
+
+    async with listening(keep) as port:
+        async with calling(target=f"127.0.0.1:{port}") as (_, service):
+            assert await call(service, b'{"n":1}') == b'{"n":1}'
+        await until(lambda: bool(ended))
+
+
 async def test_no_more_than_max_in_flight_and_connections() -> None:
     seen: list[int] = []
 

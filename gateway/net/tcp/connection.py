@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -14,6 +14,7 @@ from gateway.net.tcp.keepalive import keep_alive
 
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 2.0
+GOODBYE_SECONDS: Final = 0.5  # TLS says goodbye, and may wait for the peer's
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -168,6 +169,17 @@ class Connection(asyncio.Protocol):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
 
+    def hang_up(self) -> None:
+        """End it at once: in order where nothing is under way, else as reset() does."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self.session.busy or self._reader.partial or transport.get_write_buffer_size():
+            self.reset()
+        else:
+            self._closing = self._deaf = True
+            transport.close()
+
     async def gone(self) -> None:
         """Return when the connection is lost."""
         await asyncio.wait((self._gone,))
@@ -315,15 +327,19 @@ class Connections:
         self._open.discard(connection)
 
     async def close(self) -> None:
-        """Reset all, and return when they are gone."""
+        """Hang up on all, and return when they are gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         connections = list(self)
         for connection in connections:
-            connection.reset()
-        for connection in connections:
-            await connection.gone()
+            connection.hang_up()
+        late = asyncio.get_running_loop().call_later(GOODBYE_SECONDS, _reset, connections)
+        try:
+            for connection in connections:
+                await connection.gone()
+        finally:
+            late.cancel()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -331,3 +347,8 @@ class Connections:
         now = loop.time()
         for connection in self:
             connection.check(now)
+
+
+def _reset(connections: Sequence[Connection]) -> None:
+    for connection in connections:
+        connection.reset()
