@@ -3,7 +3,6 @@
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
-from aiokafka.codec import has_gzip, has_lz4, has_snappy, has_zstd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
@@ -13,10 +12,9 @@ from gateway.net.address import split_host_port
 from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
 
-_CODECS = {"gzip": has_gzip, "snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
-
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic).
-TOPIC_NAME = r"[a-zA-Z0-9._-]{1,249}"
+TOPIC_BYTES = 249
+TOPIC_NAME = rf"[a-zA-Z0-9._-]{{1,{TOPIC_BYTES}}}"
 Topic = Annotated[str, Field(pattern=f"^{TOPIC_NAME}$")]
 TopicPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._*-]{1,249}$")]
 
@@ -73,13 +71,6 @@ class Endpoint(JsonSettings, port.Endpoint):
             split_host_port(server)
         return servers
 
-    @field_validator("compression")
-    @classmethod
-    def _available(cls, compression: str) -> str:
-        if compression != "none" and not _CODECS[compression]():
-            raise ValueError(f"{compression} needs the package cramjam, which is not installed")
-        return compression
-
 
 class Source(Retries, port.Address):
     topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed, json_schema_input_type=Topic | tuple[Topic, ...])] = (
@@ -122,15 +113,29 @@ class Source(Retries, port.Address):
         le=300,
         description="Silence after which the brokers take the gateway for dead and give its partitions to others.",
     )
+    instance: str = Field(
+        default="",
+        pattern=r"^[a-zA-Z0-9._-]{0,200}$",
+        description="This process's own name in the group, the same after a restart, such as ${HOSTNAME} where that "
+        "stays (group.instance.id): its partitions wait for it until the session_timeout, which can then be longer, "
+        "and it takes them up again at once, even after it was killed. No two processes at once may have the same.",
+    )
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
         for topic in self.topic:
             if self.dead_letter_topic(topic) in self.topic:
                 raise ValueError(f"dead_letters would put what can't be handled back into {topic}")
+        if len(self.member) > TOPIC_BYTES:
+            raise ValueError(f"instance and topics have more than {TOPIC_BYTES} characters together")
         if self.reply_topics and self.replies == "none":
             raise ValueError("reply_topics goes with `replies: one`")
         return self
+
+    @property
+    def member(self) -> str:
+        """The group.instance.id, which another route of this process in the group has not; empty without instance."""
+        return ".".join((self.instance, *self.topic)) if self.instance else ""
 
     def may_reply_to(self, topic: str) -> bool:
         """Whether a record may ask for its reply in this topic."""

@@ -130,6 +130,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._error, self._joined = None, False
         client = self._client = self._connection.consumer(
             group_id=self._group,
+            group_instance_id=source.member or None,
             auto_offset_reset=source.start,
             session_timeout_ms=int(source.session_timeout * 1000),
             heartbeat_interval_ms=int(source.session_timeout * 1000 / 3),

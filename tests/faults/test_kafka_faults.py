@@ -30,8 +30,8 @@ def mortal() -> Iterator[ApacheKafka]:
 class Worker:
     """A gateway process, and what its route took."""
 
-    def __init__(self, bootstrap: str, topic: str, window: int, seconds: float) -> None:
-        self._arguments = (bootstrap, topic, f"{topic}-group", str(window), str(seconds))
+    def __init__(self, bootstrap: str, topic: str, window: int, seconds: float, *settings: str) -> None:
+        self._arguments = (bootstrap, topic, f"{topic}-group", str(window), str(seconds), *settings)
         self.taken: list[bytes] = []
 
     async def live(self, records: int) -> None:
@@ -74,6 +74,38 @@ async def test_a_gateway_killed_while_it_consumes(kafka: Bootstrap, topic: str) 
     assert sorted(handled) == list(range(total))
     assert handled.total() - total <= kills * window
     assert missing > 0
+
+
+async def test_an_instance_that_was_killed_goes_on_at_once(mortal: ApacheKafka, topic: str) -> None:
+    session, total, window = 60, 100, 8
+    await asyncio.to_thread(create_topic, mortal.bootstrap, topic, 2)
+    produce(mortal.bootstrap, topic, [{"key": b"k%d" % number, "value": b"%d" % number} for number in range(total)])
+    worker = Worker(mortal.bootstrap, topic, window, 0.01, "instance=one", f"session_timeout={session}s")
+    await worker.live(30)
+    killed = asyncio.get_running_loop().time()
+    await worker.live(total - len({line.split()[1] for line in worker.taken}))
+    assert asyncio.get_running_loop().time() - killed < session / 2
+    assert len(worker.taken) - len(set(worker.taken)) <= 2 * window
+
+
+async def test_instances_share_the_partitions(mortal: ApacheKafka, topic: str) -> None:
+    await asyncio.to_thread(create_topic, mortal.bootstrap, topic, 4)
+    config = endpoint(mortal.bootstrap)
+    handlers = (Handler(), Handler())
+    one, two = (source(topic, group=f"{topic}-group", instance=name) for name in ("one", "two"))
+    async with consuming(config, one, handlers[0]), consuming(config, two, handlers[1]):
+        number = 0
+        deadline = asyncio.get_running_loop().time() + 40
+        while not all(handler.requests for handler in handlers):
+            assert asyncio.get_running_loop().time() < deadline
+            produce(mortal.bootstrap, topic, [{"key": b"k%d" % key, "value": b"%d" % number} for key in range(20)])
+            number += 1
+            await asyncio.sleep(0.5)
+        produce(mortal.bootstrap, topic, [{"key": b"k%d" % key, "value": b"last"} for key in range(20)])
+        await until(lambda: sum(handler.bodies.count(b"last") for handler in handlers) >= 20)
+    shares = [{last.params["partition"] for last in handler.requests if last.body == b"last"} for handler in handlers]
+    assert all(shares)
+    assert shares[0].isdisjoint(shares[1])
 
 
 async def test_a_broker_killed_while_the_gateway_publishes(mortal: ApacheKafka, topic: str) -> None:

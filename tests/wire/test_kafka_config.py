@@ -7,7 +7,6 @@ import pytest
 from aiokafka import errors
 from pydantic import ValidationError
 
-from adapters.kafka import config
 from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.outbound import KafkaOutbound
@@ -53,6 +52,8 @@ def test_endpoints_that_are_refused(given: dict[str, Any], complaint: str) -> No
         ({"topic": ["t", "t.dead-letters"]}, "back into t"),
         ({"topic": "t", "backoff": "2s", "max_backoff": "1s"}, "less than backoff"),
         ({"topic": "t", "max_in_flight": 0}, "greater than or equal to 1"),
+        ({"topic": "t", "instance": "pod 1"}, "match pattern"),
+        ({"topic": "t" * 200, "instance": "i" * 60}, "249 characters together"),
     ],
 )
 def test_sources_that_are_refused(given: dict[str, Any], complaint: str) -> None:
@@ -60,10 +61,10 @@ def test_sources_that_are_refused(given: dict[str, Any], complaint: str) -> None
         Source.model_validate(given)
 
 
-def test_a_codec_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(config._CODECS, "zstd", lambda: False)
-    with pytest.raises(ValidationError, match="zstd needs the package cramjam"):
-        Endpoint.model_validate({**SERVERS, "compression": "zstd"})
+def test_routes_of_one_instance_are_different_members() -> None:
+    one, two = (Source.model_validate({"topic": topic, "group": "g", "instance": "pod-1"}) for topic in "ab")
+    assert (one.member, two.member) == ("pod-1.a", "pod-1.b")
+    assert Source.model_validate({"topic": "a"}).member == ""
 
 
 def test_servers_may_be_a_list_or_a_line() -> None:
