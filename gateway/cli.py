@@ -159,6 +159,8 @@ def _print_explanation(explanation: Explanation) -> None:
     table.add_row(
         "[bold]deadline[/]", f"{explanation.deadline:g} s" if bounded else "none: a stream has only its route's"
     )
+    if explanation.silence < float("inf"):
+        table.add_row("[bold]silence[/]", f"{explanation.silence:g} s")
     out.print(Panel(table, title=escape(explanation.route), title_align="left"))
     for source in explanation.generated:
         code = source.strip() + "\n"

@@ -239,6 +239,7 @@ class _Compiler:
                 service=lambda: outbound.service(route.target, target, patterns[1]),
                 deadline=section.deadline or self._config.gateway.deadline,
                 stream_deadline=section.deadline or float("inf"),
+                silence=section.silence or float("inf"),
                 request=section.request,
                 reply=section.reply,
                 requests=section.requests,
@@ -272,6 +273,10 @@ class _Compiler:
             except BridgeError as error:
                 refusal = refusal or str(error)
             else:
+                if route.section.silence is not None and pair[0].unary and pair[1].unary:
+                    message = f"silence has nothing to do for {pair[0].label} to {pair[1].label}: nothing streams"
+                    self._report(route, ("silence",), message, "a call has its deadline")
+                    return None
                 return pair
         self._report(route, (), refusal)
         return None

@@ -89,6 +89,13 @@ class RouteSection(_Section):
         description="How long a call may take, or a stream last; of a job, how long it may run. Without one a stream "
         "lasts as long as its caller and the upstream like.",
     )
+    silence: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="How long the upstream of a stream may be silent, its first message included, before the stream "
+        "fails with DEADLINE_EXCEEDED. Heartbeats are no messages; time in which the caller takes nothing, or has yet "
+        "to end an upload, does not count. Without one it may be silent for ever.",
+    )
     job: Job | None = Field(
         default=None,
         description="Answer with a job's id at once, and with its outcome later. `reply` then translates "

@@ -62,6 +62,8 @@ def refusals(
     for key, word in (("requests", section.requests), ("replies", section.replies)):
         if word is not None:
             yield (key,), f"{key}: {word.value} has nothing to do for a job, which has one of them", ""
+    if section.silence is not None:
+        yield ("silence",), "silence has nothing to do for a job: nothing streams", "a job has its deadline"
     if status.link is not None:
         param = _param(status, section)
         try:

@@ -20,6 +20,7 @@ from gateway.route import FailureTranslator, Route
 from gateway.schema.names import convention
 from gateway.schema.types import ANY, STRING, Field, List, Record, Type
 from gateway.schema.values import struct_of
+from gateway.silence import SilenceLimit
 from gateway.status import Code
 from gateway.step import (
     accepted_step,
@@ -43,6 +44,7 @@ class Explanation:
     request: str
     reply: str
     deadline: float
+    silence: float
     generated: list[str]
     losses: list[Problem]
 
@@ -70,6 +72,7 @@ class Leg:
     service: Callable[[], Service]
     deadline: float
     stream_deadline: float = float("inf")
+    silence: float = float("inf")
     request: Translate = field(default_factory=Translate)
     reply: Translate = field(default_factory=Translate)
     requests: Requests | None = None
@@ -130,6 +133,8 @@ class Link:
         service = leg.service()
         bridged = not (leg.source_pattern.unary and leg.target_pattern.unary)
         if bridged:
+            if leg.silence < float("inf"):
+                service = SilenceLimit(service, leg.target_pattern, leg.silence)
             service = Bridge(
                 service,
                 leg.source_pattern,
@@ -163,6 +168,7 @@ class Link:
             request_text,
             reply_text,
             leg.deadline if leg.source_pattern.unary else leg.stream_deadline,
+            leg.silence,
             self._generated,
             self.problems,
         )

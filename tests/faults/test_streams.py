@@ -18,6 +18,7 @@ from support.flow_backend import MESSAGE_BYTES, FlowBackend
 from support.flow_callers import (
     CLEAN,
     CUT,
+    UNHEARD,
     Caller,
     GraphqlCaller,
     GrpcCaller,
@@ -33,6 +34,7 @@ from support.kafka_brokers import free_ports
 SSE, NDJSON, JSON = "text/event-stream", "application/x-ndjson", "application/json"
 MIB = 1024 * 1024
 DEADLINE_SECONDS = 3.0
+SILENCE_SECONDS = 2.0
 
 
 def callers() -> dict[str, Caller]:
@@ -87,14 +89,24 @@ async def backend_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def patient(backend_process: FlowBackend, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """Without deadlines."""
-    async for found in scene(tmp_path_factory.mktemp("patient"), backend_process, None):
+    async for found in scene(tmp_path_factory.mktemp("patient"), backend_process, {}):
         yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hurried(backend_process: FlowBackend, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """With a deadline on every route."""
-    async for found in scene(tmp_path_factory.mktemp("hurried"), backend_process, f"{DEADLINE_SECONDS:g}s"):
+    async for found in scene(
+        tmp_path_factory.mktemp("hurried"), backend_process, {"deadline": f"{DEADLINE_SECONDS:g}s"}
+    ):
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def listening(backend_process: FlowBackend, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """With a limit on every upstream's silence, and without deadlines."""
+    bounds = {"silence": f"{SILENCE_SECONDS:g}s"}
+    async for found in scene(tmp_path_factory.mktemp("listening"), backend_process, bounds):
         yield found
 
 
@@ -129,13 +141,23 @@ async def _endings(everybody: Mapping[str, Caller], seconds: float) -> Endings:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def frozen_upstream(hurried: Scene) -> Endings:
-    await hurried.mend()
-    everybody = await _begin(hurried, "tick")
-    hurried.backend.freeze()
+    return await _frozen_upstream(hurried, DEADLINE_SECONDS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def silent_upstream(listening: Scene) -> Endings:
+    return await _frozen_upstream(listening, SILENCE_SECONDS)
+
+
+async def _frozen_upstream(scene: Scene, seconds: float) -> Endings:
+    await scene.mend()
+    everybody = await _begin(scene, "tick")
+    await asyncio.sleep(seconds / 2)
+    scene.backend.freeze()
     try:
-        return await _endings(everybody, DEADLINE_SECONDS + 10)
+        return await _endings(everybody, seconds + 10)
     finally:
-        hurried.backend.thaw()
+        scene.backend.thaw()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -144,6 +166,29 @@ async def test_an_upstream_that_freezes(frozen_upstream: Endings, name: str) -> 
     told, seconds = frozen_upstream[name]
     assert told == (CUT if name == "http-array" else "DEADLINE_EXCEEDED")
     assert seconds < DEADLINE_SECONDS + 3
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_upstream_that_falls_silent(silent_upstream: Endings, name: str) -> None:
+    told, seconds = silent_upstream[name]
+    assert told == (CUT if name == "http-array" else "DEADLINE_EXCEEDED")
+    assert SILENCE_SECONDS - 1 < seconds < SILENCE_SECONDS + 3
+
+
+@pytest.mark.parametrize("name", ["http-ndjson", "grpc-server-stream", "websocket", "graphql-ws", "tcp"])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slow_caller_is_not_its_upstreams_silence(listening: Scene, name: str) -> None:
+    await listening.mend()
+    caller = callers()[name]
+    async with asyncio.timeout(30):
+        await caller.open(listening.ports, f"flood-slow-{name}")
+        await caller.take()
+        await asyncio.sleep(2 * SILENCE_SECONDS)
+        sent = (await listening.stats(f"slow-{name}"))["sent"]
+        while (await listening.stats(f"slow-{name}"))["sent"] < sent + 200:  # which are more than wait half-way
+            await caller.take()
+        await caller.leave()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -270,26 +315,36 @@ class Uploaded:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def uploaded(hurried: Scene) -> Uploaded:
-    await hurried.mend()
+    return await _uploaded(hurried, DEADLINE_SECONDS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def uploaded_in_silence(listening: Scene) -> Uploaded:
+    return await _uploaded(listening, SILENCE_SECONDS)
+
+
+async def _uploaded(scene: Scene, seconds: float) -> Uploaded:
+    """seconds: after which the gateway gives the upstream up."""
+    await scene.mend()
     everybody = uploads()
     for name, upload in everybody.items():
-        await upload.open(hurried.ports, f"tick-{name}")
+        await upload.open(scene.ports, f"tick-{name}")
         await upload.send(f"tick-{name}", "")
         async with asyncio.timeout(5):
-            while not (await hurried.backend.stats()).get(name, {}).get("opened"):
+            while not (await scene.backend.stats()).get(name, {}).get("opened"):
                 await asyncio.sleep(0.01)
-    before = peak = hurried.memory
-    hurried.backend.freeze()
+    before = peak = scene.memory
+    scene.backend.freeze()
     pushing = {name: Pushing(upload, f"tick-{name}") for name, upload in everybody.items()}
-    listening = asyncio.create_task(_endings(everybody, DEADLINE_SECONDS + 15))
-    await asyncio.sleep(DEADLINE_SECONDS / 2)
+    listening = asyncio.create_task(_endings(everybody, seconds + 15))
+    await asyncio.sleep(seconds / 2)
     sent = {name: push.sent for name, push in pushing.items()}
     while not listening.done():
-        peak = max(peak, hurried.memory)
+        peak = max(peak, scene.memory)
         await asyncio.sleep(0.1)
     for push in pushing.values():
         await push.stop()
-    hurried.backend.thaw()
+    scene.backend.thaw()
     return Uploaded(sent, await listening, peak - before)
 
 
@@ -303,5 +358,13 @@ async def test_memory_while_a_frozen_upstream_is_sent_uploads(uploaded: Uploaded
 async def test_an_upload_to_a_frozen_upstream(uploaded: Uploaded, name: str) -> None:
     told, seconds = uploaded.endings[name]
     assert uploaded.sent[name] < 32 * MIB, "the caller is read on"
-    assert told == "DEADLINE_EXCEEDED"
+    assert told == "DEADLINE_EXCEEDED" or (told == UNHEARD and name.startswith("grpc"))
     assert seconds < DEADLINE_SECONDS + 5
+
+
+@pytest.mark.parametrize("name", uploads())
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_upload_to_an_upstream_that_falls_silent(uploaded_in_silence: Uploaded, name: str) -> None:
+    told, seconds = uploaded_in_silence.endings[name]
+    assert told == "DEADLINE_EXCEEDED" or (told == UNHEARD and name.startswith("grpc"))
+    assert seconds < SILENCE_SECONDS + 5

@@ -35,6 +35,8 @@ def describe(plan: Plan) -> str:
             f"  request  {found.request}",
             f"  reply    {found.reply}",
         ]
+        if found.silence < float("inf"):
+            lines.append(f"  silence  {found.silence:g} s")
         for source in found.generated:
             lines += [f"  | {line}".rstrip() for line in source.strip().splitlines()]
     lines += [f"loss {problem}" for problem in plan.losses]

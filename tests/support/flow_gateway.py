@@ -15,10 +15,11 @@ from support.flow_callers import Ports
 from support.gateway_process import ROOT, GatewayProcess, free_port, running_gateway
 
 STALL_SECONDS = 10.0  # of the HTTP server; other endpoints have 5
+UNARY = ("place", "publish")
 PROTO = str(ROOT / "schemas/orders.proto")
 
 
-def routes(ports: Ports, backend: FlowBackend, folder: Path, deadline: str | None) -> Mapping[str, Any]:
+def routes(ports: Ports, backend: FlowBackend, folder: Path, bounds: Mapping[str, str]) -> Mapping[str, Any]:
     (folder / "flow.graphql").write_text(SDL)
     listen = f"127.0.0.1:{ports.web}"
     to = {
@@ -83,7 +84,7 @@ def routes(ports: Ports, backend: FlowBackend, folder: Path, deadline: str | Non
             "events": {"protocol": "events", "store": "events.db"},
         },
         "routes": {
-            name: {"from": source, "to": target, **({"deadline": deadline} if deadline else {})}
+            name: {"from": source, "to": target, **({} if name in UNARY else bounds)}
             for name, (source, target) in found.items()
         },
     }
@@ -134,9 +135,9 @@ class Scene:
         return time.monotonic() - start
 
 
-async def scene(folder: Path, backend: FlowBackend, deadline: str | None) -> AsyncIterator[Scene]:
-    """deadline: of every route; without one streams may last for ever."""
+async def scene(folder: Path, backend: FlowBackend, bounds: Mapping[str, str]) -> AsyncIterator[Scene]:
+    """bounds: of every route that streams, as `deadline`; without one streams may last for ever."""
     await backend.start()
     ports = Ports(free_port(), free_port(), free_port())
-    async with running_gateway(folder, routes(ports, backend, folder, deadline)) as gateway:
+    async with running_gateway(folder, routes(ports, backend, folder, bounds)) as gateway:
         yield Scene(gateway, ports, backend)

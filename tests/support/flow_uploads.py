@@ -9,7 +9,17 @@ import grpc
 from websockets.exceptions import ConnectionClosed
 
 from support.flow_backend import MESSAGE_BYTES
-from support.flow_callers import ORDERS, Caller, GrpcCaller, HttpCaller, Ports, TcpCaller, WebSocketCaller
+from support.flow_callers import (
+    ORDERS,
+    OWN_FAILURE,
+    UNHEARD,
+    Caller,
+    GrpcCaller,
+    HttpCaller,
+    Ports,
+    TcpCaller,
+    WebSocketCaller,
+)
 from support.grpc_orders import pb2
 
 PADDING = "e" * MESSAGE_BYTES
@@ -67,9 +77,9 @@ class GrpcUpload(GrpcCaller):
     async def ending(self) -> str:
         if self._method == "Negotiate":
             return await super().ending()
-        code = await self._call.code()
+        code, details = await self._call.code(), await self._call.details()
         await self._channel.close()
-        return str(code.name)
+        return UNHEARD if details == OWN_FAILURE else str(code.name)
 
 
 class WebSocketUpload(WebSocketCaller):
