@@ -6,6 +6,8 @@ bytes that came, and a message that can't be read is no more than that.
 """
 
 import struct
+from contextlib import suppress
+from typing import Any
 
 from pamqp import commands
 
@@ -13,12 +15,26 @@ from gateway.codecs.amqp_properties import WireError, message_id
 
 
 class ContentProperties(commands.Basic.Properties):
-    """Properties as pamqp is to carry them: unread.
+    """Properties as pamqp is to carry them: unread, unless another user of pamqp in this process asks for one.
 
-    raw: None where another user of pamqp in this process made them, who gave them their values.
+    raw: None where such a user made them, and gave them their values.
     """
 
     raw: bytes | None = None
+
+    def __init__(self, **properties: Any) -> None:
+        if properties:
+            super().__init__(**properties)
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what has no value yet."""
+        if name not in self.flags:
+            raise AttributeError(name)
+        super().__init__()
+        if self.raw is not None:
+            with suppress(Exception):  # what pamqp can't read stays None
+                super().unmarshal(int.from_bytes(self.raw[:2], "big"), self.raw[2:])
+        return getattr(self, name)
 
     def marshal(self) -> bytes:
         return super().marshal() if self.raw is None else self.raw
@@ -33,4 +49,4 @@ class ContentProperties(commands.Basic.Properties):
 
 
 # pamqp makes what this name holds for each content header that it reads.
-commands.Basic.Properties = ContentProperties  # type: ignore[misc]
+commands.Basic.Properties = ContentProperties  # type: ignore[misc, assignment]

@@ -7,7 +7,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support.gateway_process import free_port, running_gateway
+from support.gateway_process import running_gateway
+from support.ports import free_port
 
 HERE = Path(__file__).parent
 

@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from lxml import etree
-from support.gateway_process import GatewayProcess, free_port, running_gateway
+from support.gateway_process import GatewayProcess, running_gateway
 from support.grpc_orders import OrdersServer
 from support.kafka_brokers import Bootstrap
 from support.kafka_peer import create_topic, produce, read
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "shop.orders.v1.Orders"

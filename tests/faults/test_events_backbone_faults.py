@@ -68,7 +68,10 @@ async def test_streams_and_a_broker_that_is_away(
             await back()
             async with sse(client, f"http://{places.web}/feed") as stream:
                 assert await publish(4) == 202
-                assert (await stream.next())[2] == {"n": 4}
+                number = (await stream.next())[2]["n"]
+                while number == 3:  # its acknowledgement may have died with the broker
+                    number = (await stream.next())[2]["n"]
+                assert number == 4
             await hook.wait(3)
     assert {headers["ce-id"] for headers, _ in hook.requests} == {"1", "3", "4"}
 

@@ -14,9 +14,10 @@ from confluent_kafka.admin import AdminClient
 from support.amqp_peer import declare, ready
 from support.flow_backend import FlowBackend
 from support.gateway_process import ROOT, GatewayProcess, running_gateway
-from support.kafka_brokers import Bootstrap, free_ports
+from support.kafka_brokers import Bootstrap
 from support.kafka_peer import create_topic, produce
 from support.ledger import PLACE, name_of
+from support.ports import free_ports
 
 TOTAL, EARLY, WINDOW = 3000, 300, 32
 BODY = json.dumps({"customerId": "ada", "channel": "c" * 16 * 1024}).encode()

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from support.gateway_process import GatewayProcess, free_port, running_gateway
+from support.gateway_process import GatewayProcess, running_gateway
 from support.grpc_orders import OrdersServer
 from support.job_caller import ask, ended, until
+from support.ports import free_port
 
 
 class Upstream:

@@ -18,11 +18,12 @@ from typing import Any
 import aio_pika
 import grpc
 import pytest
-from support.gateway_process import ROOT, GatewayProcess, free_port, running_gateway
+from support.gateway_process import ROOT, GatewayProcess, running_gateway
 from support.grpc_orders import pb2
 from support.kafka_brokers import Bootstrap
 from support.kafka_peer import create_topic, produce, read
 from support.ledger import PLACE, Ledger, body_of, ledger_server, name_of, request_of
+from support.ports import free_port
 
 TOTAL = 10_000
 FRESH = range(TOTAL, TOTAL + 1)  # sent after the last restart

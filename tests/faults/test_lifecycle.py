@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from support.gateway_process import GatewayProcess, free_port, running_gateway
+from support.gateway_process import GatewayProcess, running_gateway
 from support.grpc_orders import OrdersServer
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PLACE = "shop.orders.v1.Orders/PlaceOrder"

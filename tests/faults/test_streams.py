@@ -29,7 +29,7 @@ from support.flow_callers import (
 )
 from support.flow_gateway import STALL_SECONDS, Scene, scene
 from support.flow_uploads import GrpcUpload, HttpUpload, Pushing, TcpUpload, Upload, WebSocketUpload
-from support.kafka_brokers import free_ports
+from support.ports import free_ports
 
 SSE, NDJSON, JSON = "text/event-stream", "application/x-ndjson", "application/json"
 MIB = 1024 * 1024

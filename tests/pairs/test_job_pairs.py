@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from support.answers import answers
-from support.gateway_process import free_port
 from support.job_caller import ask, ended
 from support.pairs import Case, running
 from support.peers import Backend, Caller, load_peer
+from support.ports import free_port
 from support.specimen import DETAIL, exact, refused, specimen, without_nulls
 from support.specimen_json import Dialect, from_json
 

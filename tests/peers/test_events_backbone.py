@@ -17,9 +17,10 @@ from cloudevents.core.bindings import kafka as kafka_binding
 from cloudevents.core.bindings import rabbitmq as rabbitmq_binding
 from cloudevents.core.v1.event import CloudEvent
 from support.events_gateway import Receiver, receiving, sse, until
-from support.gateway_process import GatewayProcess, free_port, running_gateway
+from support.gateway_process import GatewayProcess, running_gateway
 from support.kafka_brokers import running_broker
 from support.kafka_peer import create_topic, produce, read
+from support.ports import free_port
 from support.rabbitmq_broker import running_broker as running_rabbitmq
 
 WINDOW = 16

@@ -12,8 +12,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_bina
 from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks import Webhook
 from support.events_gateway import Places, receiving, serving
-from support.gateway_process import free_port
 from support.node import Node
+from support.ports import free_port
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

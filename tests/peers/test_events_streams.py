@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import grpc
 from support.events_gateway import Places, serving
-from support.gateway_process import free_port
+from support.ports import free_port
 from support.specimen_proto import PACKAGE, Messages
 from websockets.asyncio.client import connect
 

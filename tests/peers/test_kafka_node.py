@@ -12,13 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from support.events_gateway import serving
-from support.gateway_process import free_port
 from support.grpc_orders import OrdersServer
 from support.http_gateway import upstream
 from support.kafka_brokers import Bootstrap
 from support.kafka_gateway import Handler, consuming, endpoint, publisher, publishing, source
 from support.kafka_peer import create_topic
 from support.node import ROOT, Node
+from support.ports import free_port
 
 from gateway.message import Context, Message
 

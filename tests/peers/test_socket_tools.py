@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from support.certificates import own
-from support.gateway_process import free_port
+from support.ports import free_port
 from support.socket_gateway import Route, calling, line, serving, until
 
 from gateway.message import Context, Message

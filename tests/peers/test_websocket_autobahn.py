@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import websocket_autobahn as autobahn
-from support.gateway_process import free_port
+from support.ports import free_port
 from support.websocket_server import echo, serving, url
 
 from gateway.net.websocket.client import WebSocketClient

@@ -27,7 +27,8 @@ from demo.backends.legacy import LegacyService
 from demo.backends.orders import OrderService
 from demo.backends.pricing import PricingService
 from demo.backends.warehouse import WarehouseController
-from support.gateway_process import GatewayProcess, free_port, running_gateway
+from support.gateway_process import GatewayProcess, running_gateway
+from support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 30.0

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from gateway.runtime import Runtime
-from support.gateway_process import free_port
+from support.ports import free_port
 
 PATIENCE_SECONDS = 15.0
 

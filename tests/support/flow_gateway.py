@@ -12,7 +12,8 @@ from typing import Any
 
 from support.flow_backend import ORDERS, SDL, FlowBackend
 from support.flow_callers import Ports
-from support.gateway_process import ROOT, GatewayProcess, free_port, running_gateway
+from support.gateway_process import ROOT, GatewayProcess, running_gateway
+from support.ports import free_port
 
 STALL_SECONDS = 10.0  # of the HTTP server; other endpoints have 5
 UNARY = ("place", "publish")

@@ -24,6 +24,8 @@ from typing import Final
 
 import pytest
 
+from support.ports import free_ports
+
 KAFKA: Final = "3.9.1"
 SLF4J: Final = "1.7.36"
 PLAIN_USERS: Final = {"alice": "alice-secret", "mallory": "mallory-secret"}
@@ -59,15 +61,6 @@ class BrokerAbsentError(Exception):
 
 class BrokerStartError(Exception):
     """The broker is there but did not come up; the text ends with its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 class Bootstrap(str):

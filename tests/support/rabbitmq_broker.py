@@ -18,6 +18,8 @@ from typing import Final
 
 import pytest
 
+from support.ports import free_ports
+
 READY_SECONDS: Final = 60.0
 _LOG_TAIL: Final = 4000
 # Debian's own command changes to another user; what it calls stands here.
@@ -26,15 +28,6 @@ _DEBIAN: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 class BrokerAbsentError(Exception):
     """A part that the broker needs is not on this machine; the text names it."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 class RabbitMQ:

@@ -196,3 +196,7 @@ def test_properties_of_another_user_of_pamqp_in_this_process() -> None:
     assert isinstance(made, ContentProperties)
     found = read(made.marshal())
     assert (found.message_id, found.headers, found.delivery_mode) == ("m-1", {"a": "b"}, 2)
+    carried = commands.Basic.Properties()
+    carried.unmarshal(int.from_bytes(made.marshal()[:2], "big"), made.marshal()[2:])
+    assert (carried.message_id, carried.headers, carried.delivery_mode) == ("m-1", {"a": "b"}, 2)
+    assert carried.content_type is None

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import graphql
 import pytest
-from support.gateway_process import free_port
 from support.graphql_service import Service, served
 from support.http_gateway import gateway
+from support.ports import free_port
 
 from adapters.graphql import socket as socket_module
 from gateway.codecs.graphql_limits import DIRECTIVES, FRAGMENTS

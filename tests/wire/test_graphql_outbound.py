@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from support.gateway_process import free_port
 from support.graphql_service import Caller
+from support.ports import free_port
 
 from gateway.message import Context
 from gateway.port import ContractError

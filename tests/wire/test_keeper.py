@@ -196,3 +196,19 @@ async def test_stop_and_start() -> None:
     peer.keeper.start()
     assert await peer.keeper.get() == 2
     await peer.keeper.stop()
+
+
+async def swallows(peer: Peer) -> None:
+    peer.keeper.up(peer.served)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise OSError("the connection is closed") from None
+
+
+async def test_a_library_that_tells_cancellation_as_an_error_of_its_own_does_not_keep_it_from_ending() -> None:
+    async with kept(swallows) as peer:
+        await turns(lambda: peer.keeper.client == 1)
+        async with asyncio.timeout(5):
+            await peer.keeper.stop()
+        assert peer.served == 1

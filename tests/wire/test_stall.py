@@ -5,7 +5,7 @@ import socket
 from typing import cast
 
 import uvloop
-from support.gateway_process import free_port
+from support.ports import free_port
 
 from gateway.net.stall import MessageStall, TransportStall
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gateway_process import free_port
+from support.ports import free_port
 from support.websocket_ports import calling, peer
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed

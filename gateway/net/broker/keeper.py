@@ -142,8 +142,8 @@ class Keeper(Generic[T]):
             client = await self._kept.open()
             await self._kept.serve(client)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and cancelled():
-                raise
+            if cancelled():  # which some libraries tell as an error of their own
+                raise asyncio.CancelledError from error
             self._attempt += 1
             await self._fail(error)
             return backoff(self._attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)

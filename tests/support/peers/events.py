@@ -17,8 +17,8 @@ from cloudevents.core.v1.event import CloudEvent
 
 from gateway.pattern import Pattern
 from gateway.status import Code
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, until
+from support.ports import free_port
 from support.specimen import REFUSED_BYTES, Specimen
 from support.specimen_json import Dialect, dumps, from_json, to_json
 

@@ -20,8 +20,8 @@ from graphql import GraphQLError, GraphQLObjectType, build_schema
 from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
+from support.ports import free_port
 from support.specimen import DETAIL, Specimen
 from support.specimen_graphql import RECEIPT, SDL, SELECTION, TREE, result, specimen_of, variables
 from support.specimen_json import Dialect

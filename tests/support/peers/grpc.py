@@ -12,8 +12,8 @@ from google.rpc import status_pb2
 from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape
+from support.ports import free_port
 from support.specimen import DETAIL, Specimen
 from support.specimen_json import Dialect
 from support.specimen_proto import PACKAGE, SCHEMAS, Messages, specimen_of

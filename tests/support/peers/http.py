@@ -13,8 +13,8 @@ from gateway.bridge import Requests
 from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
+from support.ports import free_port
 from support.specimen import DETAIL, Specimen, timestamp_of
 from support.specimen_json import Dialect, dumps, from_json, to_json
 

@@ -19,8 +19,8 @@ from zeep.plugins import Plugin
 from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
+from support.ports import free_port
 from support.specimen import DETAIL, Specimen
 from support.specimen_json import Dialect
 from support.specimen_xml import NAMESPACE, SCHEMA, beyond_zeep, fill, specimen_of, tag, zeep_arguments

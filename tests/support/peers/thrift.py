@@ -24,8 +24,8 @@ from thriftpy2.transport import TBufferedTransportFactory, TFramedTransportFacto
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import Case, Place, Record, RefusedError, Shape, names_out_of_stock
+from support.ports import free_port
 from support.specimen import DETAIL, Specimen
 from support.specimen_json import Dialect
 from support.specimen_thrift import from_thrift, to_thrift

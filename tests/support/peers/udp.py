@@ -10,9 +10,9 @@ from typing import Any, Final, Self, cast
 from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.gateway_process import free_port
 from support.peers import PATIENCE_SECONDS, Case, Place, Record
 from support.peers.tcp import LABEL, REFUSAL, refusal, reply_of, request_of
+from support.ports import free_port
 from support.specimen import REFUSED_BYTES, Specimen
 from support.specimen_json import Dialect, dumps, to_json
 
