@@ -21,7 +21,7 @@ from gateway.message import Context, Message
 from gateway.net.broker.keeper import bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
-from gateway.net.broker.settlement import Counts, Settlement
+from gateway.net.broker.settlement import UNLIMITED, Counts, Settlement
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import invalid
@@ -29,9 +29,6 @@ from gateway.status import invalid
 PERSISTENT: Final = 2
 # The broker takes back what is not acknowledged for 30 minutes, and ends the channel over it.
 HOLD_SECONDS: Final = 15 * 60.0
-# The broker has already taken a message that is to be dead-lettered: it is to judge its size. Replies have their own
-# limit.
-UNLIMITED: Final = 2**31 - 1
 
 
 class Consumer:
@@ -53,12 +50,11 @@ class Consumer:
         self.binding = binding
         self.source: Source = binding.address
         self._publishing = publishing
-        self._limit = endpoint.max_message_bytes
         queue = self.source.queue
         self._channel = Channel(consuming, f"queue {queue}", self._consume, self._abandon, confirms=False)
         self._letters = Publisher(publishing, f"dead letters of {queue}", UNLIMITED, self._prepare_letters)
         self._replies = Publisher(publishing, f"replies of {queue}", UNLIMITED)
-        self._settlement = Settlement(f"amqp queue {queue}", counts, self._limit, log)
+        self._settlement = Settlement(f"amqp queue {queue}", counts, endpoint.max_message_bytes, log)
         self._open: AbstractChannel | None = None
         self._tag = ""
         self._running: set[asyncio.Task[Any]] = set()
@@ -134,7 +130,7 @@ class Consumer:
             return
         self._running.add(task)
         try:
-            delivery = delivery_of(message)
+            delivery = delivery_of(message, self.source.queue)
             now = asyncio.get_running_loop().time()
             if self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to:
                 delivery.asks, delivery.deadline = True, now + delivery.properties.patience
@@ -154,8 +150,6 @@ class Consumer:
         binding = self.binding
         if delivery.trouble:
             raise invalid(f"the message's properties can't be read: {delivery.trouble}")
-        if len(delivery.body) > self._limit:
-            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
         headers, trace = delivery.properties.metadata(binding.headers)
         context = Context(deadline=delivery.deadline, peer=f"{self.source.queue}/{delivery.name}", trace=trace)
         return await binding.service.call(Message(delivery.body, headers, delivery.params), context)
@@ -170,9 +164,6 @@ class Consumer:
         letters = self.source.letters
         found = delivery.properties
         message_id = found.message_id = found.message_id or uuid4().hex
-        if reason:
-            where = {"queue": self.source.queue, "exchange": delivery.exchange, "routing-key": delivery.routing_key}
-            reason = [*reason, *((f"dead-letter-{name}", text) for name, text in where.items())]
         try:
             properties = dead_letter(delivery.raw, reason, message_id)
         except WireError:

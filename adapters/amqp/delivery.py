@@ -1,5 +1,6 @@
 """Delivery: a message that was taken from a queue, and the reply to it."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ class Delivery(msgspec.Struct, gc=False):
     """
 
     tag: int
+    queue: str
     exchange: str
     routing_key: str
     redelivered: bool
@@ -48,6 +50,10 @@ class Delivery(msgspec.Struct, gc=False):
         return name if name and name.isprintable() else str(self.tag)
 
     @property
+    def origin(self) -> Mapping[str, str]:
+        return {"queue": self.queue, "exchange": self.exchange, "routing-key": self.routing_key}
+
+    @property
     def params(self) -> dict[str, Any]:
         """After METADATA."""
         properties = self.properties
@@ -63,7 +69,7 @@ class Delivery(msgspec.Struct, gc=False):
         return params
 
 
-def delivery_of(message: DeliveredMessage) -> Delivery:
+def delivery_of(message: DeliveredMessage, queue: str) -> Delivery:
     carried = message.header.properties
     raw = (carried.raw if isinstance(carried, ContentProperties) else None) or b"\0\0"
     properties, trouble = Properties(), ""
@@ -73,6 +79,7 @@ def delivery_of(message: DeliveredMessage) -> Delivery:
         trouble = str(error)
     return Delivery(
         message.delivery_tag or 0,
+        queue,
         message.exchange or "",
         message.routing_key or "",
         bool(message.redelivered),

@@ -193,7 +193,7 @@ class Request(Publish):
         await channel.basic_consume(DIRECT_REPLY_TO, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
-        delivery = delivery_of(message)
+        delivery = delivery_of(message, DIRECT_REPLY_TO)
         self._pending.take(delivery.properties.correlation_id, delivery)
 
     def _fail(self) -> None:

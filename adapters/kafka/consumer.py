@@ -1,8 +1,7 @@
 """Consumer: one route's membership of a consumer group."""
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
-from functools import partial
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -13,12 +12,13 @@ from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, log, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
+from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
 from gateway.net.broker.keeper import Keeper, bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
 from gateway.net.broker.settlement import Counts, Settlement
-from gateway.net.broker.window import Window
+from gateway.net.broker.windows import Windows
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid
@@ -49,16 +49,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.binding = binding
         self.source: Source = binding.address
         self._connection = connection
-        self._limit = endpoint.max_message_bytes
         self._group = group
         self._producer = producer
-        self._settlement = Settlement(f"kafka group {group}", counts, self._limit, log)
+        self._settlement = Settlement(f"kafka group {group}", counts, endpoint.max_message_bytes, log)
         self._keeper: Keeper[AIOKafkaConsumer] = connection.keeper(f"group {group}", self)
         self._client: AIOKafkaConsumer | None = None
-        self._windows: dict[TopicPartition, Window[ConsumerRecord]] = {}
-        self._wake = asyncio.Event()
-        self._committing = asyncio.Lock()
-        self._error: Exception | None = None
+        self._windows: Windows[TopicPartition, ConsumerRecord] = Windows(
+            self.source.max_in_flight,
+            self.source,
+            position=attrgetter("offset"),
+            lane=_lane,
+            settle=self._settle,
+            fetch=self._fetch,
+            keep=self._commit,
+        )
         self._draining = self._joined = False
 
     @property
@@ -75,8 +79,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def drain(self) -> None:
         """Begin nothing new; return when what runs is done and committed."""
         self._draining = True
-        await asyncio.gather(*(window.release() for window in self._windows.values()))
-        await self._commit()
+        await self._windows.release()
 
     async def stop(self) -> None:
         """Cancel what runs, commit what is settled and leave the group."""
@@ -93,25 +96,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.source.start == "latest":
             await self._pin(client, assigned)
         for where in assigned:
-            window = self._windows[where] = Window(
-                self.source.max_in_flight,
-                self.source,
-                position=attrgetter("offset"),
-                lane=_lane,
-                settle=self._settle,
-                moved=self._moved,
-            )
-            window.start(partial(_fetch, client, where), self._break)
+            self._windows.open(where)
         self._joined = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group waits for this, for its session timeout at most."""
-        leaving = [where for where in revoked if where in self._windows]
-        grace = self.source.session_timeout / 2
-        await asyncio.gather(*(self._windows[where].release(grace) for where in leaving))
-        await self._commit()
-        for where in leaving:
-            del self._windows[where]
+        await self._windows.close(revoked, self.source.session_timeout / 2)
 
     async def _pin(self, client: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
         # "latest" is found anew at each start until something is committed: what arrived while the gateway was away
@@ -121,13 +111,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if await client.committed(where) is None:
                     await client.commit({where: await client.position(where)})
         except (KafkaError, IllegalStateError) as error:
-            self._break(error)
+            self._windows.fail(error)
 
     # -- as what its keeper keeps
 
     async def open(self) -> AIOKafkaConsumer:
         source = self.source
-        self._error, self._joined = None, False
+        self._joined = False
         client = self._client = self._connection.consumer(
             group_id=self._group,
             group_instance_id=source.member or None,
@@ -147,9 +137,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def close(self, client: AIOKafkaConsumer) -> None:
         """Let go of all partitions first."""
-        await asyncio.gather(*(window.release(0.0) for window in self._windows.values()))
-        await self._commit()
-        self._windows.clear()
+        await self._windows.close_all()
         self._client = None
         await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
@@ -157,46 +145,31 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Commit now and then. Raises what broke the consumer."""
         pulse = Pulse(self._keeper, client)
         pulse.feel(())
-        loop = asyncio.get_running_loop()
-        due = loop.time() + COMMIT_SECONDS
         while True:
-            try:
-                async with asyncio.timeout_at(due):
-                    await self._wake.wait()
-            except TimeoutError:
-                due = loop.time() + COMMIT_SECONDS
-            self._wake.clear()
-            if self._error is not None:
-                raise self._error
-            await self._commit()
-            pulse.feel([where for where, window in self._windows.items() if window.room > 0])
+            await self._windows.tend(COMMIT_SECONDS)
+            pulse.feel(self._windows.asking)
 
-    async def _commit(self) -> None:
-        async with self._committing:
-            client = self._client
-            windows = dict(self._windows)
-            due = {where: ready for where, window in windows.items() if (ready := window.due) is not None}
-            if client is None or not due:
-                return
-            try:
-                async with asyncio.timeout(COMMIT_PATIENCE_SECONDS):
-                    await client.commit({where: offset for where, (offset, _) in due.items()})
-            except (CommitFailedError, IllegalStateError, TimeoutError) as error:
-                # The partitions went to another member, or the brokers are away. What is not committed is redelivered.
-                log.info("kafka group %s: offsets not committed: %s", self._group, error or "no answer")
-            except KafkaError as error:
-                self._break(error)
-            else:
-                for where, (_, settled) in due.items():
-                    windows[where].kept(settled)
+    async def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        if self._client is None:
+            return False
+        try:
+            async with asyncio.timeout(COMMIT_PATIENCE_SECONDS):
+                await self._client.commit(offsets)
+        except (CommitFailedError, IllegalStateError, TimeoutError) as error:
+            # The partitions went to another member, or the brokers are away. What is not committed is redelivered.
+            log.info("kafka group %s: offsets not committed: %s", self._group, error or "no answer")
+            return False
+        except KafkaError as error:
+            self._windows.fail(error)
+            return False
+        return True
 
-    def _break(self, error: Exception) -> None:
-        self._error = error
-        self._wake.set()
-
-    def _moved(self, settled: int) -> None:
-        if 2 * settled >= self.source.max_in_flight:
-            self._wake.set()
+    async def _fetch(self, where: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
+        if self._client is None:
+            raise unreachable()
+        fetched = await self._client.getmany(where, timeout_ms=FETCH_MILLISECONDS, max_records=most)
+        records: Sequence[ConsumerRecord] = fetched.get(where, ())
+        return records
 
     # -- records
 
@@ -216,9 +189,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """As Courier.deliver."""
         binding, record = self.binding, delivery.record
         headers, trace = headers_of(record, binding.headers)
-        value = record.value
-        if value is not None and len(value) > self._limit:
-            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
         params = {
             "topic": record.topic,
             "partition": record.partition,
@@ -226,7 +196,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             "timestamp": record.timestamp * 1_000_000,
         }
         context = Context(peer=delivery.name, trace=trace)
-        return await binding.service.call(Message(value, headers, params, record.key), context)
+        return await binding.service.call(Message(record.value, headers, params, record.key), context)
 
     def grave(self, delivery: Delivery) -> str:
         """As Courier.grave."""
@@ -235,10 +205,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def bury(self, delivery: Delivery, reason: Sequence[tuple[str, str]]) -> None:
         """As Courier.bury."""
         record = delivery.record
-        headers = list(record.headers)
-        if reason:
-            where = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
-            headers += wire_headers([*reason, *((f"dead-letter-{name}", text) for name, text in where.items())])
+        headers = [*record.headers, *wire_headers(reason)]
         # aiokafka can't publish a record that has neither key nor value.
         value = b"" if record.value is None and record.key is None else record.value
         await self._producer.publish(self.grave(delivery), value, record.key, headers)
@@ -254,12 +221,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 # An operator mends it, but whoever asked may name any topic.
                 raise Failure(Code.PERMISSION_DENIED, failure.message) from failure
             raise
-
-
-async def _fetch(client: AIOKafkaConsumer, where: TopicPartition, most: int) -> Sequence[ConsumerRecord]:
-    fetched = await client.getmany(where, timeout_ms=FETCH_MILLISECONDS, max_records=most)
-    records: Sequence[ConsumerRecord] = fetched.get(where, ())
-    return records
 
 
 def _lane(record: ConsumerRecord) -> Hashable:

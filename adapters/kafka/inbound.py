@@ -7,7 +7,7 @@ from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
-from gateway.net.broker.settlement import counts_of
+from gateway.net.broker.settlement import UNLIMITED, counts_of
 from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -16,8 +16,6 @@ from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 METADATA: Final[dict[str, Scalar]] = {"topic": STRING, "partition": INT32, "offset": INT64, "timestamp": TIMESTAMP}
-# The brokers have already taken a record that is to be dead-lettered: they are to judge its size.
-UNLIMITED: Final = 2**31 - 1
 
 
 class KafkaInbound:

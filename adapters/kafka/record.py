@@ -1,7 +1,7 @@
 """Record: a delivery, what its headers tell, and what goes into those of a reply."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -49,6 +49,16 @@ class Delivery(msgspec.Struct):
     @property
     def asks(self) -> bool:
         return self.address is not NOBODY
+
+    @property
+    def body(self) -> bytes | None:
+        value: bytes | None = self.record.value
+        return value
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        record = self.record
+        return {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
 
 
 def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Header], str]:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 import pytest
@@ -22,6 +23,8 @@ class Letter(msgspec.Struct):
     asks: bool = False
     deadline: float = NEVER
     name: str = "t/0/7"
+    body: bytes | None = b"letter"
+    origin: Mapping[str, str] = MappingProxyType({"topic": "t"})
 
 
 class Courier:
@@ -96,6 +99,7 @@ async def test_buried_with_the_reason() -> None:
         "dead-letter-reason": "INTERNAL: oops",
         "dead-letter-path": "$.a",
         "dead-letter-deliveries": "3",
+        "dead-letter-topic": "t",
     }
     assert desk.counted == {"dead_letters": 1}
 
@@ -120,6 +124,13 @@ async def test_a_reason_that_has_no_room_is_left_out() -> None:
     assert await desk.settle(courier, Letter())
     assert courier.buried[1] == {}
     assert desk.counted == {"dead_letters": 1}
+
+
+async def test_larger_than_the_limit() -> None:
+    desk, courier = Desk(), Courier()
+    assert await desk.settle(courier, Letter(body=b"x" * 101))
+    assert (courier.tries, courier.buried[0]["dead-letter-deliveries"]) == (0, "1")
+    assert "limit of 100 bytes" in courier.buried[0]["dead-letter-reason"]
 
 
 async def test_refused_without_a_try() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -12,12 +12,21 @@ from gateway.message import Message
 from gateway.net.broker.redelivery import Redelivery, reasons
 from gateway.net.broker.reply import Reply, error_reply, reply_of
 from gateway.net.counters import Counter, Counters
-from gateway.status import Code, Disposition, Failure, disposition
+from gateway.status import Code, Disposition, Failure, disposition, invalid
+
+UNLIMITED: Final = 2**31 - 1
+"""Of a dead letter, in bytes: the broker has already taken it, and is to judge its size. Replies have their own limit.
+"""
 
 
 class Delivery(Protocol):
-    """name: for operators. asks: whoever sent it wants a reply, until `deadline` on the event loop's clock."""
+    """name: for operators. asks: whoever sent it wants a reply, until `deadline` on the event loop's clock.
+    origin: where it was, for the headers dead-letter-NAME."""
 
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def origin(self) -> Mapping[str, str]: ...
     @property
     def name(self) -> str: ...
     @property
@@ -34,7 +43,7 @@ class Courier(Protocol[D_contra]):
     """What a broker's consumer does with a delivery. All raise Failure."""
 
     async def deliver(self, delivery: D_contra) -> Message:
-        """Call the route."""
+        """Call the route, with what is no larger than the limit."""
         ...
 
     async def bury(self, delivery: D_contra, reason: Sequence[tuple[str, str]]) -> None:
@@ -67,7 +76,7 @@ class Settlement:
     """Of one consumer.
 
     what: the consumer, for logs.
-    limit: of a reply's body, in bytes.
+    limit: of a body either way, in bytes.
     unready: why a delivery can't be buried, which is tried for ever.
     """
 
@@ -89,6 +98,8 @@ class Settlement:
 
         async def deliver() -> None:
             nonlocal told
+            if len(delivery.body or b"") > self._limit:
+                raise invalid(f"the message is larger than the limit of {self._limit} bytes")
             message = await courier.deliver(delivery)
             if delivery.asks:
                 told = reply_of(message)
@@ -119,7 +130,8 @@ class Settlement:
         grave = courier.grave(delivery)
         try:
             try:
-                await courier.bury(delivery, reasons(why, deliveries))
+                origin = [(f"dead-letter-{name}", text) for name, text in delivery.origin.items()]
+                await courier.bury(delivery, reasons(why, deliveries) + origin)
             except Failure as trouble:
                 if trouble.code is not Code.INVALID_ARGUMENT:
                     raise
