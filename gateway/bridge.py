@@ -77,7 +77,8 @@ def replies_of(outbound: Pattern, requests: Requests | None) -> Count:
 class Bridge:
     """A Service in the caller's pattern around one in the upstream's; translates each message on its way.
 
-    request, reply: one message. gather_request, gather_reply: many to one. accepted: the reply where none comes.
+    opening: the head of a call with many requests. request, reply: one message. gather_request, gather_reply: many to
+    one.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Bridge:
         requests: Requests | None,
         replies: Replies | None,
         *,
+        opening: Step,
         request: Step,
         reply: Step,
         gather_request: GatherStep | None = None,
@@ -98,6 +100,7 @@ class Bridge:
         self._outbound = outbound
         self._requests = requests
         self._replies = replies
+        self._opening = opening
         self._request = request
         self._reply = reply
         self._gather_request = gather_request
@@ -150,7 +153,8 @@ class Bridge:
         if more is None:
             message = self._request(request)
             if self._outbound.requests is Count.MANY:
-                head = Message(None, message.headers, message.params, message.key)
+                params = {**self._opening(request).params, **message.params}
+                head = Message(None, message.headers, params, message.key)
                 calls = self._invoke(head, _one(message), context)
             else:
                 calls = self._invoke(message, None, context)
@@ -159,8 +163,8 @@ class Bridge:
                     yield answer
             return
         if self._outbound.requests is Count.MANY:
-            requests = _Translated(more, self._request)
-            calls = self._invoke(request, requests, context)
+            requests = _Translated(more, self._request, request)
+            calls = self._invoke(self._opening(request), requests, context)
             try:
                 async with aclosing(calls):
                     async for answer in calls:
@@ -213,12 +217,13 @@ class Bridge:
 class _Translated:
     """The caller's requests as the upstream takes them.
 
-    failure: what ended them before their end.
+    head: whose metadata they share. failure: what ended them before their end.
     """
 
-    def __init__(self, more: AsyncIterator[Message], request: Step) -> None:
+    def __init__(self, more: AsyncIterator[Message], request: Step, head: Message) -> None:
         self._more = more
         self._request = request
+        self._head = head if head.headers or head.params or head.key else None
         self.failure: Failure | None = None
 
     def __aiter__(self) -> "_Translated":
@@ -226,7 +231,8 @@ class _Translated:
 
     async def __anext__(self) -> Message:
         try:
-            return self._request(await anext(self._more))
+            message = await anext(self._more)
+            return self._request(message if self._head is None else _headed(message, self._head))
         except Failure as failure:
             self.failure = failure
             raise

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway import bridge
 from gateway.binding import UnboundError, binder, relaxed, taker
@@ -27,9 +27,13 @@ from gateway.step import (
     discarded,
     gather_reply_step,
     gather_request_step,
+    opening_step,
     reply_step,
     request_step,
 )
+
+_HEAD: Final = Record("head")
+"""What a call with many requests says before the first of them, besides its metadata."""
 
 
 @dataclass(slots=True)
@@ -125,7 +129,7 @@ class Link:
     def binding(self) -> Binding | None:
         """None where a problem is fatal."""
         leg = self._leg
-        request, gather_request, request_text = self._request()
+        opening, request, gather_request, request_text = self._request()
         reply, gather_reply, reply_text = self._reply()
         self._check_losses()
         if any(problem.fatal for problem in self.problems):
@@ -141,6 +145,7 @@ class Link:
                 leg.target_pattern,
                 leg.requests,
                 leg.replies,
+                opening=opening,
                 request=request,
                 reply=reply,
                 gather_request=gather_request,
@@ -214,7 +219,7 @@ class Link:
     def _refuse(self, keys: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(self._document.problem(keys, message, hint))
 
-    def _request(self) -> tuple[bridge.Step, bridge.GatherStep | None, str]:
+    def _request(self) -> tuple[bridge.Step, bridge.Step, bridge.GatherStep | None, str]:
         source, target, leg = self._source, self._target, self._leg
         declared: dict[str, Type] = {**source.metadata, **dict.fromkeys(source.params, STRING)}
         params: Mapping[str, Type] = _AnyParams(declared) if source.open_params else declared
@@ -226,10 +231,14 @@ class Link:
         )
         self._note(translation, "request")
         sources = compile_sources(target.sources, translation.source, params, certain) if target.sources else None
-        if sources is not None:
-            self._note(sources, "to")
-        read_params = translation.params | (sources.params if sources else frozenset())
-        self._headers |= translation.headers | (sources.headers if sources else frozenset())
+        opening = compile_sources(target.opening, _HEAD, params, certain) if target.opening else None
+        read_params = translation.params
+        self._headers |= translation.headers
+        for address in (sources, opening):
+            if address is not None:
+                self._note(address, "to")
+                read_params |= address.params
+                self._headers |= address.headers
         forward = source.headers if self._headers - source.headers else None
         decoded: Type = translation.source
         if gathered:
@@ -277,7 +286,8 @@ class Link:
             if gathered
             else None
         )
-        return step, gather, text + (", bytes pass through" if passes else "")
+        head = opening_step(opening.apply if opening else None, forward)
+        return head, step, gather, text + (", bytes pass through" if passes else "")
 
     def _reply(self) -> tuple[bridge.Step, bridge.GatherStep | None, str]:
         source, target, leg = self._source, self._target, self._leg

@@ -66,6 +66,8 @@ class Contract:
     uncertain: inbound only: those of metadata that a request may lack.
     sources: outbound only: metadata that the address computes from the request, name -> source expression
         ("$params.order_id", "$.customer.id", "$key"). "key" becomes Message.key, others Message.params[name].
+    opening: outbound only: as sources, for the head of a call with many requests, which comes before any of them: of
+        $params, $headers and $key alone.
     receipt: outbound only: names and types that the reply's params carry (one-way delivery).
     failure: the declared failure of this name, or None. Names match by convention (see gateway.schema.names).
     failures: names of all declared failures, where they are declared per operation.
@@ -90,6 +92,7 @@ class Contract:
     metadata: Mapping[str, Type] = field(default_factory=dict)
     uncertain: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
+    opening: Mapping[str, str] = field(default_factory=dict)
     receipt: Mapping[str, Type] = field(default_factory=dict)
     failure: Callable[[str], Record | None] = lambda name: None
     failures: tuple[str, ...] = ()

@@ -83,6 +83,17 @@ def _crossing(headers: Sequence[Header], forward: frozenset[str] | None) -> Sequ
     return headers if forward is None else [header for header in headers if header[0] in forward]
 
 
+def opening_step(opening: Apply | None, forward: frozenset[str] | None) -> Step:
+    """The head of a call with many requests: what is known before the first of them. forward: as in request_step."""
+
+    def step(message: Message) -> Message:
+        headers = message.headers
+        found = {} if opening is None else opening(None, message.params, headers, message.key)
+        return _addressed(None, _crossing(headers, forward), message.params, found, message.key)
+
+    return step
+
+
 def gather_request_step(
     decode: Decode, sources: Apply | None, apply: Apply | None, take: Take | None, encode: Encode
 ) -> GatherStep:

@@ -21,6 +21,8 @@ from gateway.schema.types import INT64, STRING, TIMESTAMP, Kind, Scalar
 from gateway.status import Failure
 
 PARTITION_KEY: Final = "partitionkey"
+CONVERSATION: Final = "conversation"
+"""The extension attribute of events that one call has published, by which it knows its own."""
 
 METADATA: Final[Mapping[str, Scalar]] = {
     "topic": STRING,
@@ -35,7 +37,9 @@ WITHOUT_POSITION: Final = {name: type_ for name, type_ in METADATA.items() if na
 """METADATA of events on a backbone."""
 UNCERTAIN: Final = frozenset({"subject", "time"})
 
-_TAKEN: Final = frozenset({"id", "source", "type", "subject", "time", "data", "specversion", "dataschema"})
+_TAKEN: Final = frozenset(
+    {"id", "source", "type", "subject", "time", "data", "specversion", "dataschema", CONVERSATION}
+)
 _UNFIT: Final = re.compile(r"[^a-z0-9]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNKEYED: Final = object()

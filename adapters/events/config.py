@@ -1,10 +1,10 @@
 """How events are written in routes.yaml."""
 
-import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from adapters.events.place import Place, check_filter, check_topic
 from gateway import port
 from gateway.codecs.json import JsonFormat
 from gateway.duration import Duration
@@ -17,7 +17,14 @@ from gateway.net.http.webhook_signature import read_secret
 MIB: Final = 1024 * 1024
 MEMORY: Final = "memory"
 
-_HOLE: Final = re.compile(r"\{(\$[^{}]*)\}")
+_SAID: Final = frozenset({"key", "subject", "id", "type"})
+_HEARD: Final = frozenset({"start", "after"})
+_OPTIONS: Final = {
+    "publish": _SAID,
+    "subscribe": _HEARD,
+    "converse": _SAID | _HEARD | {"subscribe", "echo"},
+}
+_BEFORE: Final = ("$params.", "$headers.")
 
 
 def _listed(value: object) -> object:
@@ -33,11 +40,6 @@ def _topic(text: str) -> str:
 def _filter(text: str) -> str:
     if not is_filter(text):
         raise ValueError(f"{text!r} is no filter: levels divided by dots, * for any one, > at the end for any further")
-    return text
-
-
-def _place(text: str) -> str:
-    _filter(_HOLE.sub("x", text))
     return text
 
 
@@ -198,7 +200,8 @@ class Endpoint(port.OnBackbone):
     webhooks: tuple[Webhook, ...] = Field(default=(), description="URLs to which events are pushed.")
     unknown_fields: Literal["reject", "drop"] = Field(
         default="reject",
-        description="Inbound: what to do with members that the message's type does not have. reject: dead-letter it.",
+        description="What to do with members of an event that the route's type does not have. reject: a durable "
+        "subscription dead-letters it, a stream ends.",
     )
     int64: Literal["string", "number"] = Field(
         default="string", description="How 64-bit integers are written; both forms are read."
@@ -241,58 +244,76 @@ class Source(port.Address, Durable):
 
 
 class Target(port.Address):
-    """Publishes an event (mode: publish), or streams the events of a topic to the caller (mode: subscribe)."""
+    """Publishes an event (mode: publish), streams the events of a topic to the caller (mode: subscribe), or both in one
+    call (mode: converse)."""
 
-    topic: Annotated[str, AfterValidator(_place)] = Field(
-        description="The topic to publish to, or the filter to subscribe to. {$.customer} and {$params.room} stand for "
-        "one level that the request gives."
+    topic: Annotated[str, AfterValidator(check_filter)] = Field(
+        description="The topic to publish to, or with mode subscribe the filter to subscribe to. {$.customer} and "
+        "{$params.room} stand for one level that the request gives."
     )
-    mode: Literal["publish", "subscribe"] = Field(
+    mode: Literal["publish", "subscribe", "converse"] = Field(
         default="publish",
-        description="publish: answer once the event is stored. subscribe: stream the topic's events to the caller.",
+        description="publish: answer once the event is stored. subscribe: stream the topic's events to the caller. "
+        "converse: publish each message of the caller's, one after the other, and stream the events of `subscribe` to "
+        "it, from before its first message on and after its last one until it leaves. An event that can't be published "
+        "ends the call.",
+    )
+    subscribe: Annotated[str, AfterValidator(check_filter)] | Literal[""] = Field(
+        default="",
+        description="converse: the filter to subscribe to. {$params.room} and {$headers.room} stand for one level that "
+        "the call gives before its first message.",
+    )
+    echo: bool = Field(
+        default=True,
+        description="converse: whether the caller's own events come back as well, in their order among the others'.",
     )
     key: str = Field(
         default="",
-        description="publish: where the event's partition key comes from, such as $.order_id. Events of one key are "
-        "handled in order.",
+        description="publish, converse: where the event's partition key comes from, such as $.order_id. Events of one "
+        "key are handled in order.",
     )
     subject: str = Field(
         default="",
-        description="publish: where CloudEvents' subject comes from, such as $.order_id; it keeps order where there "
-        "is no key.",
+        description="publish, converse: where CloudEvents' subject comes from, such as $.order_id; it keeps order "
+        "where there is no key.",
     )
     id: str = Field(
         default="",
-        description="publish: where the event's id comes from, such as $.event_id; the header message-id where empty, "
-        "or else one that is made up.",
+        description="publish, converse: where the event's id comes from, such as $.event_id. Where empty, with publish "
+        "the header message-id, or else one that is made up.",
     )
-    type: str = Field(default="", description="publish: CloudEvents' type; the topic where empty.")
+    type: str = Field(default="", description="publish, converse: CloudEvents' type; the topic where empty.")
     start: Literal["earliest", "latest"] = Field(
         default="latest",
-        description="subscribe: where a stream begins that does not go on from a position. On a backbone only latest.",
+        description="subscribe, converse: where a stream begins that does not go on from a position. On a backbone "
+        "only latest.",
     )
     after: str = Field(
         default="$headers.last-event-id",
-        description="subscribe: where the position comes from after which a broken stream goes on. On a backbone "
-        "events have none, and a stream that gives one is refused with UNIMPLEMENTED.",
+        description="subscribe, converse: where the position comes from after which a broken stream goes on. On a "
+        "backbone events have none, and a stream that gives one is refused with UNIMPLEMENTED.",
     )
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:
-        other = ("start", "after") if self.mode == "publish" else ("key", "subject", "id", "type")
-        for name in other:
-            if name in self.model_fields_set:
-                raise ValueError(f"{name} has no meaning in mode {self.mode}")
-        if self.mode == "publish" and not is_topic(_HOLE.sub("x", self.topic)):
-            raise ValueError(f"nothing can be published to {self.topic}: * and > are for subscribing")
+        for name in sorted(self.model_fields_set & frozenset().union(*_OPTIONS.values()) - _OPTIONS[self.mode]):
+            raise ValueError(f"{name} has no meaning in mode {self.mode}")
+        if self.mode != "subscribe":
+            check_topic(self.topic)
+        if self.mode == "converse":
+            if not self.subscribe:
+                raise ValueError("mode converse needs subscribe: the filter of what the caller hears")
+            for path in (*self.heard.sources.values(), self.after):
+                if path and not path.startswith(_BEFORE):
+                    raise ValueError(f"{path} is not known before the first message: $params and $headers are")
         return self
 
     @property
-    def holes(self) -> tuple[str, ...]:
-        """The source expressions of the topic, in their order."""
-        return tuple(_HOLE.findall(self.topic))
+    def said(self) -> Place:
+        """Where it publishes."""
+        return Place(self.topic, "topic")
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The topic's text before, between and after the holes."""
-        return tuple(_HOLE.sub("\n", self.topic).split("\n"))
+    def heard(self) -> Place:
+        """What it subscribes to."""
+        return Place(self.subscribe or self.topic, "filter")

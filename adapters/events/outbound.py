@@ -1,5 +1,6 @@
 """Outbound: publishes events, and streams them to callers."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -7,9 +8,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from adapters.events.attributes import (
+    CONVERSATION,
     METADATA,
     PARTITION_KEY,
-    WITHOUT_POSITION,
     extension,
     headers_of,
     params_of,
@@ -17,9 +18,10 @@ from adapters.events.attributes import (
 from adapters.events.config import Endpoint, Target
 from adapters.events.hub import Hub, shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
+from gateway.codecs.format import Unknown
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
-from gateway.journal.topic import Filter, is_level
+from gateway.journal.topic import Filter
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -27,7 +29,12 @@ from gateway.port import Bus, Contract, ContractError, Service, UnaryService
 from gateway.schema.types import INT64, STRING, Scalar
 from gateway.status import Code, Failure, invalid
 
-PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.SERVER_STREAM, Pattern.SUBSCRIBE})
+PATTERNS_BY_MODE: Final = {
+    "publish": frozenset({Pattern.ONE_WAY}),
+    "subscribe": frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE}),
+    "converse": frozenset({Pattern.BIDI}),
+}
+PATTERNS: Final = frozenset[Pattern]().union(*PATTERNS_BY_MODE.values())
 RECEIPT: Final[Mapping[str, Scalar]] = {"id": STRING, "topic": STRING, "position": INT64}
 
 
@@ -45,36 +52,45 @@ class EventsOutbound:
         """There is nothing to read: the contract is the caller's."""
 
     def contract(self, address: Target) -> Contract:
-        endpoint = self._endpoint
-        sources = {f"topic.{number}": path for number, path in enumerate(address.holes)}
-        bus = self._bus
-        if address.mode == "subscribe":
+        endpoint, bus = self._endpoint, self._bus
+        publishes, subscribes = address.mode != "subscribe", address.mode != "publish"
+        said: dict[str, str] = {}
+        heard: dict[str, str] = {}
+        told = []
+        if publishes:
+            given = {name: path for name in ("key", "subject", "id") if (path := getattr(address, name))}
+            said = {**address.said.sources, **given}
+            done = f"the event is synced to {endpoint.store}" if bus is None else f"{bus.name} has the event"
+            goes_on = "answers" if not subscribes else "takes the next message"
+            told.append(f"publishes to topic {address.said}, and {goes_on} once {done}")
+        if subscribes:
             for key in ("start", "after") if bus is not None else ():
                 if key in address.model_fields_set and getattr(address, key) != "latest":
                     raise ContractError("a stream over a backbone begins with the latest events", field=(key,))
-            return Contract(
-                patterns=frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE}),
-                format=endpoint.format,
-                sources=sources | {"after": address.after},
-                receipt=METADATA if bus is None else WITHOUT_POSITION,
-                headers=endpoint.forwarded,
-                describe=f"streams the events of {address.topic} from the {address.start} on",
-            )
-        sources |= {name: path for name in ("key", "subject", "id") if (path := getattr(address, name))}
+            heard = {**address.heard.sources, "after": address.after}
+            told.append(f"streams the events of {address.heard} from the {address.start} on")
+        receipt = METADATA if subscribes else RECEIPT
         return Contract(
-            patterns=frozenset({Pattern.ONE_WAY}),
+            patterns=PATTERNS_BY_MODE[address.mode],
             format=endpoint.format,
-            sources=sources,
-            receipt={name: type_ for name, type_ in RECEIPT.items() if bus is None or name != "position"},
+            unknown=Unknown(endpoint.unknown_fields),
+            sources=said or heard,
+            opening=heard if publishes else {},
+            receipt={name: type_ for name, type_ in receipt.items() if bus is None or name != "position"},
             headers=endpoint.forwarded,
-            describe=f"publishes to topic {address.topic}, and answers once "
-            + (f"the event is synced to {endpoint.store}" if bus is None else f"{bus.name} has the event"),
+            describe="; ".join(told),
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
+        if address.mode == "publish":
+            return self._publish(address)
+        self._hub.stream()
+        subscribe = Subscribe(address, self._hub.journal, contract.headers, positions=self._bus is None)
         if address.mode == "subscribe":
-            self._hub.stream()
-            return Subscribe(address, self._hub.journal, contract.headers, positions=self._bus is None)
+            return subscribe
+        return Converse(self._publish(address), subscribe, echo=address.echo)
+
+    def _publish(self, address: Target) -> "Publish":
         source = self._endpoint.source or f"/{self._name}"
         return Publish(address, self._hub, source, self._endpoint.max_message_bytes)
 
@@ -93,63 +109,53 @@ class EventsOutbound:
         return self._hub.unready if self._started else ""
 
 
-class _Place:
-    """The topic of an address, with what the request gives for its holes."""
-
-    def __init__(self, address: Target) -> None:
-        self._topic = address.topic
-        self._parts = address.parts
-        self._names = [(f"topic.{number}", path) for number, path in enumerate(address.holes)]
-
-    def topic(self, params: Mapping[str, Any]) -> str:
-        """Raises Failure(INVALID_ARGUMENT) for what is not one level."""
-        if not self._names:
-            return self._topic
-        levels = []
-        for name, path in self._names:
-            level = str(params.get(name, ""))
-            if not is_level(level):
-                raise invalid("one level of a topic is expected: letters, digits, - and _", path)
-            levels.append(level)
-        return "".join(part + level for part, level in zip(self._parts, [*levels, ""], strict=True))
-
-
 class Publish(UnaryService):
     """The Service of one place to publish to. A request without a body is an event without data."""
 
     def __init__(self, address: Target, hub: Hub, source: str, limit: int) -> None:
-        self._place = _Place(address)
+        self._place = address.said
         self._type = address.type
         self._hub = hub
         self._source = source
         self._limit = limit
 
     async def call(self, request: Message, context: Context) -> Message:
+        topic, event, position = await self.publish(request, context)
+        receipt = {"id": event.id, "topic": topic}
+        return Message(None, params={**receipt, "position": position} if position else receipt)
+
+    async def publish(self, request: Message, context: Context, conversation: str = "") -> tuple[str, CloudEvent, int]:
+        """(topic, event, position or 0), once it is kept.
+
+        conversation: the call that the request is one message of; its headers are then those of the call, none is the
+            message's own id.
+        """
         params = request.params
-        topic = self._place.topic(params)
+        topic = self._place.fill(params)
         if request.body is not None and len(request.body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
         attributes: dict[str, Any] = {"specversion": SPEC_VERSION, "source": self._source, "type": self._type or topic}
         identity = params.get("id", "")
         for name, value in request.headers:
             text = value if isinstance(value, str) else value.decode(errors="backslashreplace")
-            if name == MESSAGE_ID:
-                identity = identity or text
-            else:
+            if name != MESSAGE_ID:
                 attributes[extension(name)] = text
+            elif not conversation:
+                identity = identity or text
         attributes["id"] = identity or uuid4().hex
         attributes["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         if "subject" in params:
             attributes["subject"] = params["subject"]
         if request.key is not None:
             attributes[PARTITION_KEY] = _text(request.key)
+        if conversation:
+            attributes[CONVERSATION] = conversation
         if context.trace:
             attributes[TRACEPARENT] = context.trace
         if request.body is not None:
             attributes["datacontenttype"] = JSON
-        position = await self._hub.publish([(topic, event(attributes, request.body))])
-        receipt = {"id": attributes["id"], "topic": topic}
-        return Message(None, params={**receipt, "position": position} if position else receipt)
+        made = event(attributes, request.body)
+        return topic, made, await self._hub.publish([(topic, made)])
 
 
 class Subscribe:
@@ -162,12 +168,12 @@ class Subscribe:
     def __init__(
         self, address: Target, journal: Journal[CloudEvent], wanted: frozenset[str], *, positions: bool
     ) -> None:
-        self._place = _Place(address)
+        self._place = address.heard
         self._start = address.start
         self._after = address.after
-        self._journal = journal
         self._wanted = wanted
         self._positions = positions
+        self.journal = journal
 
     async def call(self, request: Message, context: Context) -> Message:
         raise Failure(Code.UNIMPLEMENTED, "a subscription has many replies", sent=False)
@@ -175,23 +181,30 @@ class Subscribe:
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        wanted = Filter([self._place.topic(request.params)])
-        await self._journal.opened()
-        after = self._position(str(request.params.get("after", "")))
-        async with aclosing(self._journal.follow(after, wanted)) as entries:
+        async with aclosing(self.journal.follow(*await self.begin(request))) as entries:
             async for entry in entries:
-                found = entry.event
-                if not self._positions:
-                    entry = Entry(0, entry.topic, found)
-                yield Message(
-                    b"{}" if found.data is None else found.data,
-                    headers_of(found, self._wanted),
-                    params_of(entry),
-                    b"%d" % entry.position if entry.position else None,
-                )
+                yield self.message(entry)
+
+    async def begin(self, request: Message) -> tuple[int, Filter]:
+        """After which position the stream begins, once it can, and what it is given. Raises Failure."""
+        wanted = Filter([self._place.fill(request.params)])
+        await self.journal.opened()
+        return self._position(str(request.params.get("after", ""))), wanted
+
+    def message(self, entry: Entry[CloudEvent]) -> Message:
+        """The reply that an event is."""
+        found = entry.event
+        if not self._positions:
+            entry = Entry(0, entry.topic, found)
+        return Message(
+            b"{}" if found.data is None else found.data,
+            headers_of(found, self._wanted),
+            params_of(entry),
+            b"%d" % entry.position if entry.position else None,
+        )
 
     def _position(self, after: str) -> int:
-        journal = self._journal
+        journal = self.journal
         if after and not self._positions:
             told = "events have no positions on the backbone: begin anew, without one"
             raise Failure(Code.UNIMPLEMENTED, told, path=self._after, sent=False)
@@ -202,6 +215,51 @@ class Subscribe:
         if int(after) > journal.last:
             raise Failure(Code.OUT_OF_RANGE, f"there is no event {after} yet", path=self._after, sent=False)
         return int(after)
+
+
+class Converse:
+    """The Service of one place to publish to and one filter. It listens from before the first message on; the last
+    one ends the publishing, not the listening. What can't be published ends both.
+
+    echo: whether a caller is given its own events.
+    """
+
+    def __init__(self, publish: Publish, subscribe: Subscribe, *, echo: bool) -> None:
+        self._publish = publish
+        self._subscribe = subscribe
+        self._echo = echo
+
+    async def call(self, request: Message, context: Context) -> Message:
+        raise Failure(Code.UNIMPLEMENTED, "a conversation has many replies", sent=False)
+
+    async def stream(
+        self, request: Message, more: AsyncIterator[Message] | None, context: Context
+    ) -> AsyncGenerator[Message, None]:
+        if more is None:
+            raise Failure(Code.UNIMPLEMENTED, "a conversation has many requests", sent=False)
+        subscribe = self._subscribe
+        after, wanted = await subscribe.begin(request)
+        own = uuid4().hex
+        publishing = asyncio.create_task(self._say(more, context, own), name="events conversation")
+        publishing.add_done_callback(lambda _: subscribe.journal.rouse())
+
+        def check() -> None:
+            if publishing.done():
+                publishing.result()
+
+        try:
+            async with aclosing(subscribe.journal.follow(after, wanted, check)) as entries:
+                async for entry in entries:
+                    if self._echo or entry.event.extensions.get(CONVERSATION) != own:
+                        yield subscribe.message(entry)
+        finally:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+
+    async def _say(self, more: AsyncIterator[Message], context: Context, conversation: str) -> None:
+        """One after the other: their order is kept, and a slow store slows the caller."""
+        async for message in more:
+            await self._publish.publish(message, context, conversation)
 
 
 def _text(key: bytes) -> str:

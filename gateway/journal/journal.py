@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -22,6 +22,13 @@ MAX_REOPEN_SECONDS: Final = 5.0
 T = TypeVar("T")
 
 log = logging.getLogger("gateway.journal")
+
+Check = Callable[[], None]
+"""Raises why somebody no longer waits."""
+
+
+def _unconcerned() -> None:
+    """Nothing keeps it from waiting."""
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +88,7 @@ class Journal(Generic[T]):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self._opened.clear()
-            news, self._news = self._news, asyncio.Event()
-            news.set()
+            self.rouse()
             await self._store.close()
         self._trouble = "stopped"
 
@@ -116,18 +122,28 @@ class Journal(Generic[T]):
         self._check_open()
         return await self._store.read(after, wanted, limit)
 
-    async def grown(self, last: int) -> None:
-        """Return once there is more than this position. Raises Failure(UNAVAILABLE) once it is stopped."""
+    async def grown(self, last: int, check: Check = _unconcerned) -> None:
+        """Return once there is more than this position. Raises Failure(UNAVAILABLE) once it is stopped, and what
+        `check` does, which is asked again after each rouse()."""
         while self._store.last <= last:
             self._check_open()
+            check()
             await self._news.wait()
 
-    async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Entry[T], None]:
+    def rouse(self) -> None:
+        """Those who wait for news look again whether they still want any."""
+        # They are many, and each looks for itself.
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def follow(self, after: int, wanted: Wanted, check: Check = _unconcerned) -> AsyncGenerator[Entry[T], None]:
         """The wanted entries after a position, those that are still to come too.
 
+        check: as of grown(); asked before each read too.
         Raises Failure: OUT_OF_RANGE where entries are no longer kept that it had not come to, UNAVAILABLE.
         """
         while True:
+            check()
             if after + 1 < self.first:
                 raise Failure(Code.OUT_OF_RANGE, f"the events after {after} are no longer kept", sent=False)
             batch = await self.read(after, wanted)
@@ -135,7 +151,7 @@ class Journal(Generic[T]):
                 yield entry
             after = batch.scanned
             if not batch.entries:
-                await self.grown(after)
+                await self.grown(after, check)
 
     def position(self, subscription: str) -> int | None:
         """How far a subscription has come; None where it is new."""
@@ -165,9 +181,7 @@ class Journal(Generic[T]):
             raise Failure(Code.UNAVAILABLE, f"the {NOUN} is not open", retry_after=1.0, sent=False)
 
     def _appended(self, entries: Sequence[Entry[T]]) -> None:
-        # Those who wait are many, and each looks for itself.
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self.rouse()
         if self._store.bytes > self.retention.retained:
             self._crowded.set()
 

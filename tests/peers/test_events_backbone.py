@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from support.kafka_brokers import running_broker
 from support.kafka_peer import create_topic, produce, read
 from support.ports import free_port
 from support.rabbitmq_broker import running_broker as running_rabbitmq
+from websockets.asyncio.client import ClientConnection, connect
 
 WINDOW = 16
 PARTS = 4
@@ -59,12 +60,28 @@ class Node:
         news["unknown_fields"] = "drop"
         self.routes: dict[str, Any] = {
             "gateway": {"access_log": False},
-            "endpoints": {"bus": shared.bus, "news": news, "web": {"protocol": "http", "listen": self.web}},
+            "endpoints": {
+                "bus": shared.bus,
+                "news": news,
+                "web": {"protocol": "http", "listen": self.web},
+                "sockets": {"protocol": "websocket", "listen": self.web},
+            },
             "routes": {
                 "feed": {
                     "from": {"endpoint": "web", "method": "GET", "path": "/feed"},
                     "to": {"endpoint": "news", "topic": topic, "mode": "subscribe"},
                     "reply": {"map": {"topic": "$params.topic", "id": "$.id"}},
+                },
+                "chat": {
+                    "from": {"endpoint": "sockets", "path": "/{room}/{guest}", "mode": "stream"},
+                    "to": {
+                        "endpoint": "news",
+                        "mode": "converse",
+                        "topic": "chat.{$params.room}.{$params.guest}",
+                        "subscribe": "chat.{$params.room}.*",
+                        "key": "$params.room",
+                    },
+                    "request": {"map": {"guest": "$params.guest", "text": "$.text"}},
                 },
                 "place": {
                     "from": {"endpoint": "web", "path": "/orders"},
@@ -136,6 +153,33 @@ async def test_published_at_one_delivered_at_the_other(shared: Shared, tmp_path:
             await asyncio.sleep(0.3)
             assert sorted(_ids(hook)) == ["e1", "e2", "e3"]
             assert json.loads(hook.requests[0][1])["type"] == "placed"
+
+
+async def test_a_chat_on_two_gateways(shared: Shared, tmp_path: Path) -> None:
+    """All hear all of their room, in the same order, whichever gateway they are at."""
+    first, second = Node(shared, tmp_path, "first"), Node(shared, tmp_path, "second")
+    places = [(first, "tea/ada"), (second, "tea/bob"), (second, "garden/eve")]
+    async with first.running(), second.running(), AsyncExitStack() as stack, asyncio.timeout(60):
+        sockets = [await stack.enter_async_context(connect(f"ws://{node.web}/{path}")) for node, path in places]
+
+        async def heard(socket: ClientConnection, count: int) -> list[Any]:
+            found: list[Any] = []
+            while len(found) < count:
+                said = json.loads(await socket.recv())
+                found += [] if said["text"] == "hello" else [said]
+            return found
+
+        for socket in sockets:
+            await socket.send('{"text": "hello"}')
+            await socket.recv()  # so that it is known to listen
+        for number in range(20):
+            await asyncio.gather(*(socket.send(json.dumps({"text": str(number)})) for socket in sockets))
+        ada, bob = [await heard(socket, 40) for socket in sockets[:2]]
+        assert ada == bob
+        for guest in ("ada", "bob"):
+            assert [said["text"] for said in ada if said["guest"] == guest] == [str(number) for number in range(20)]
+        alone = await heard(sockets[2], 20)
+        assert {said["guest"] for said in alone} == {"eve"}
 
 
 async def test_one_that_was_away_goes_on(shared: Shared, tmp_path: Path) -> None:
