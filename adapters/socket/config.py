@@ -1,18 +1,21 @@
 """TCP and UDP in routes.yaml."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+import msgspec
+from pydantic import AfterValidator, Field, model_validator
 
 from gateway import port
-from gateway.codecs.layout import AnyLayout
-from gateway.codecs.record_layout import Charset
+from gateway.codecs.correlation import CorrelationField
+from gateway.codecs.declared_format import DeclaredFormat
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
+from gateway.net.failure_message import FailureReply, OnFailure
 from gateway.net.network import Network
 from gateway.net.tcp.connection import TcpOptions
 from gateway.net.tcp.framing import DelimiterFraming, Framing
 from gateway.net.tls import Tls, client_context, server_context
+from gateway.pattern import Pattern
 
 
 def _address(text: str) -> str:
@@ -21,72 +24,24 @@ def _address(text: str) -> str:
 
 
 HostPort = Annotated[str, AfterValidator(_address)]
-_MODEL = ConfigDict(extra="forbid", frozen=True)
 
 
-class CorrelationField(BaseModel):
-    """Replies are known by a field that they have in common with their request."""
-
-    model_config = _MODEL
-    field: str = Field(
-        min_length=1,
-        description="The field's name in requests and replies. It belongs to the connection and is no part of the "
-        "message: taken from the request and given back in the reply by an inbound, numbered by an outbound.",
-    )
-
-
-class FailureReply(BaseModel):
-    """A fixed message that tells of a failure."""
-
-    model_config = _MODEL
-    reply: dict[str, Any] = Field(description="The message, as JSON would give it.")
-
-
-OnFailure = Literal["error", "close", "drop"] | FailureReply
-
-
-class _SocketEndpoint(port.Endpoint):
+class _SocketEndpoint(DeclaredFormat, port.Endpoint):
     listen: HostPort | None = Field(default=None, description="host:port to listen on, inbound or outbound.")
     target: HostPort | None = Field(default=None, description="host:port to send to.")
-    format: Literal["json", "text", "raw", "record"] = Field(
-        default="json",
-        description="What a message is. text: all of it is the field `text`. raw: all of it is the field `data`. "
-        "record: as `record` declares.",
-    )
-    charset: Charset = Field(default="utf-8", description="Of format text.")
-    record: AnyLayout | None = Field(
-        default=None, description="The messages' layout, or the YAML file that has it, for format record."
-    )
-    reply_record: AnyLayout | None = Field(
-        default=None, description="The replies' layout, where it differs from `record`."
-    )
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject", description="Inbound: what to do with JSON members that the message's type does not have."
-    )
-    int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written in JSON; both forms are read."
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written in JSON; both forms are read."
-    )
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _one_direction(self) -> Self:
         if (self.listen is None) == (self.target is None):
             raise ValueError("give listen or target")
-        if (self.format == "record") != (self.record is not None):
-            raise ValueError("format: record and record: ... go together")
-        if self.reply_record is not None and self.record is None:
-            raise ValueError("reply_record needs record")
-        failure = getattr(self, "on_failure", None)
-        if failure == "error" and self.format != "json":
-            raise ValueError(f"on_failure: error is JSON; {self.format} has no form for errors of its own")
         return self
 
 
 class TcpEndpoint(_SocketEndpoint):
     """Connections that come in (`listen`) or are made and kept up (`target`); messages may go either way on both."""
 
+    protocol: ClassVar[str] = "TCP"
+    default_failure: ClassVar[OnFailure] = "close"
     framing: Framing = Field(
         default=DelimiterFraming(kind="delimiter"),
         description="How messages are told apart; lines where nothing is said.",
@@ -136,19 +91,31 @@ class TcpEndpoint(_SocketEndpoint):
             raise ValueError("listen with tls needs certificate and key")
         if self.framing.single and self.tls is not None:
             raise ValueError("framing until-close needs a half-close, which TLS connections don't have")
-        if isinstance(self.correlation, CorrelationField) and self.format in ("text", "raw"):
-            raise ValueError(f"format {self.format} has no fields to correlate by")
         if self.max_backoff < self.backoff:
             raise ValueError("max_backoff is less than backoff")
         return self
+
+    @property
+    def field(self) -> str:
+        """The one that correlates, or empty."""
+        return "" if self.correlation == "order" else self.correlation.field
 
     def options(self, network: Network) -> TcpOptions:
         """Of its connections. Raises ContractError where a file of TLS is not what it should be."""
         context = client_context if self.listen is None else server_context
         framing, limit = self.framing, self.max_frame_bytes
+        json_delimiter = b""
+        if isinstance(framing, DelimiterFraming) and self.format == "json":
+            json_delimiter = framing.delimiter.encode("latin-1")
+
+        def frame(message: bytes) -> bytes:
+            if json_delimiter and json_delimiter in message:  # JSON may be written over several lines
+                message = msgspec.json.format(message, indent=-1)
+            return framing.frame(message, limit)
+
         return TcpOptions(
             reader=lambda: framing.reader(limit),
-            frame=lambda message: framing.frame(message, limit),
+            frame=frame,
             single=framing.single,
             half_open=self.tls is None,
             tls=None if self.tls is None else context(self.tls, network.path),
@@ -159,6 +126,11 @@ class TcpEndpoint(_SocketEndpoint):
         )
 
 
+PATTERNS: Final = {
+    "one-way": Pattern.ONE_WAY,
+    "request-reply": Pattern.REQUEST_REPLY,
+    "stream": Pattern.BIDI,
+}
 TcpPattern = Literal["one-way", "request-reply", "stream"]
 _PATTERN = (
     "one-way: messages have no replies. request-reply: each has one. stream: the connection is a call, with any number "
@@ -192,6 +164,8 @@ class UdpEndpoint(_SocketEndpoint):
     """Datagrams that come in (`listen`) or are sent (`target`). UDP loses, doubles and swaps messages; none is
     repeated here."""
 
+    protocol: ClassVar[str] = "UDP"
+    default_failure: ClassVar[OnFailure] = "drop"
     on_failure: Literal["error", "drop"] | FailureReply | None = Field(
         default=None,
         description='Inbound: what a caller is told of a failure. error: the JSON {"error": {"code", "detail", ...}}; '

@@ -55,7 +55,7 @@ class Conversation(MessageStream):
             async with aclosing(serving.binding.service.stream(head, self, Context(peer=connection.peer))) as replies:
                 async for reply in replies:
                     if reply.body is not None:
-                        connection.send(connection.framed(serving.formats.compact(reply.body)))
+                        connection.send(connection.framed(reply.body))
                         await connection.drained()
         except Failure as failure:
             serving.failed.add()

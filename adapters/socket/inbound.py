@@ -1,26 +1,17 @@
 """TCP in: messages of connections that come in, or of a peer that is dialled, as calls of a route."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from adapters.socket.config import TcpEndpoint, TcpSource
+from adapters.socket.contract import source_contract
 from adapters.socket.conversation import Conversation
-from adapters.socket.formats import Formats, failure_message, load_formats
 from adapters.socket.serving import Serving
-from gateway.codecs.format import Unknown
+from gateway.codecs.declared_format import Formats
 from gateway.net.network import Network
 from gateway.net.tcp.endpoint import Dialler
 from gateway.net.tcp.exchange import Exchange
 from gateway.net.tcp.server import ServedSession, Server
-from gateway.pattern import Pattern
-from gateway.port import Binding, Contract, ContractError
-from gateway.schema.types import STRING
-
-PATTERNS: Final = {
-    "one-way": Pattern.ONE_WAY,
-    "request-reply": Pattern.REQUEST_REPLY,
-    "stream": Pattern.BIDI,
-}
+from gateway.port import Binding, Contract
 
 
 class TcpInbound:
@@ -31,13 +22,16 @@ class TcpInbound:
     """
 
     def __init__(self, name: str, endpoint: TcpEndpoint, network: Network) -> None:
-        self._name = name
         self._endpoint = endpoint
         self._network = network
         self._formats: Formats | None = None
         self._server: Server | None = None
         self._serving: Serving | None = None
         self._dialler: Dialler | None = None
+        self._received, self._failed, self._malformed, self._refused = (
+            network.counters.counter(name, label)
+            for label in ("received", "failed", "malformed", "refused_connections")
+        )
         if endpoint.target is not None:
             self._dialler = Dialler(name, endpoint.target, backoff=endpoint.backoff, longest=endpoint.max_backoff)
 
@@ -45,39 +39,14 @@ class TcpInbound:
         if self._server is not None:
             return
         endpoint = self._endpoint
-        self._formats = load_formats(endpoint, self._network)
-        refused = self._network.counters.counter(self._name, "refused_connections")
+        self._formats = endpoint.load(self._network.path).correlated(endpoint.field)
         options = endpoint.options(self._network)
-        self._server = Server(options, self._session, limit=endpoint.max_connections, refused=refused)
+        self._server = Server(options, self._session, limit=endpoint.max_connections, refused=self._refused)
 
     def contract(self, address: TcpSource) -> Contract:
-        endpoint, formats = self._endpoint, self._formats
-        if formats is None:
+        if self._formats is None:
             raise RuntimeError("contract() is called after load()")
-        check_stream(endpoint, address.pattern)
-        if address.pattern == "request-reply" and endpoint.on_failure == "drop" and formats.correlation is None:
-            raise ContractError(
-                "a failure that is not answered would put all later replies in the wrong place",
-                field=("pattern",),
-                hint="correlate by a field, or choose another on_failure",
-            )
-        try:
-            failure_message(endpoint.on_failure, formats)
-        except ContractError as error:
-            raise ContractError(f"on_failure of the endpoint: {error.message}") from None
-        where = f"on {endpoint.listen}" if endpoint.listen else f"from {endpoint.target}"
-        return Contract(
-            patterns=frozenset({PATTERNS[address.pattern]}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type,
-            unknown=Unknown(endpoint.unknown_fields),
-            metadata={"peer": STRING},
-            claim=f"TCP {where}",
-            holds=(f"TCP {where}",),
-            describe=f"TCP {address.pattern} {where}, {formats.request.name} by {endpoint.framing.kind}",
-        )
+        return source_contract(self._endpoint, self._formats, address.pattern)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         binding = bindings[0] if bindings else None
@@ -87,7 +56,14 @@ class TcpInbound:
         elif known is not None and known.binding.pattern is binding.pattern:
             known.binding = binding
         else:
-            self._serving = Serving(self._name, self._endpoint, self._formats, self._network.counters, binding)
+            self._serving = Serving(
+                self._endpoint,
+                self._formats,
+                binding,
+                received=self._received,
+                failed=self._failed,
+                malformed=self._malformed,
+            )
         if self._server is not None and known is not self._serving:
             for connection in self._server.connections:
                 connection.close()
@@ -129,11 +105,3 @@ class TcpInbound:
         if serving is None or server is None:
             return None
         return Exchange(server, serving) if serving.binding.pattern.unary else Conversation(server, serving)
-
-
-def check_stream(endpoint: TcpEndpoint, pattern: str) -> None:
-    """Raises ContractError where connections of the endpoint can't be streams."""
-    if pattern == "stream" and endpoint.tls is not None:
-        raise ContractError("a stream needs a half-close, which TLS connections don't have", field=("pattern",))
-    if pattern == "stream" and endpoint.framing.single:
-        raise ContractError("with framing until-close a connection carries one message each way", field=("pattern",))

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from adapters.socket.config import TcpEndpoint, TcpTarget
-from adapters.socket.formats import Formats, load_formats
-from adapters.socket.inbound import PATTERNS, check_stream
+from adapters.socket.contract import target_contract
 from gateway.codecs.correlation import FieldCorrelation
-from gateway.codecs.format import Unknown
+from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
@@ -40,11 +39,12 @@ class TcpOutbound:
         if self._pool is not None:
             return
         endpoint = self._endpoint
-        formats = self._formats = load_formats(endpoint, self._network)
+        base = endpoint.load(self._network.path)
+        formats = self._formats = base.correlated(endpoint.field, endpoint.max_in_flight)
         self._pool = Pool(
             self._name,
             endpoint.options(self._network),
-            _ByOrder(formats) if formats.correlation is None else _ByField(formats, formats.correlation),
+            _ByOrder() if formats.correlation is None else _ByField(formats.correlation),
             self._network.counters,
             target=endpoint.target or "",
             listen=endpoint.listen or "",
@@ -56,7 +56,6 @@ class TcpOutbound:
         endpoint, formats = self._endpoint, self._formats
         if formats is None:
             raise RuntimeError("contract() is called after load()")
-        check_stream(endpoint, address.pattern)
         if endpoint.listen is not None and address.pattern == "stream":
             raise ContractError("a stream needs a connection of its own, so a target to dial", field=("pattern",))
         if endpoint.target is not None and address.peers == "all":
@@ -65,26 +64,18 @@ class TcpOutbound:
             where = f"to {'all peers' if address.peers == 'all' else 'a peer'} on {endpoint.listen}"
         else:
             where = f"to {endpoint.target}"
-        return Contract(
-            patterns=frozenset({PATTERNS[address.pattern]}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type,
-            unknown=Unknown.DROP,
-            describe=f"TCP {address.pattern} {where}, {formats.request.name} by {endpoint.framing.kind}",
-        )
+        return target_contract(endpoint, formats, address.pattern, where)
 
     def service(self, address: TcpTarget, contract: Contract, pattern: Pattern) -> Service:
         pool, formats = self._pool, self._formats
         if pool is None or formats is None:
             raise RuntimeError("service() is called after load()")
         if pattern is Pattern.BIDI:
-            return _Streams(self._endpoint, pool.options, formats, self._streams)
+            return _Streams(self._endpoint, pool.options, self._streams)
         if pattern is Pattern.REQUEST_REPLY:
             pool.exact = formats.correlation is None
-            return _Ask(pool, json=self._endpoint.format == "json")
-        return _Tell(pool, formats, everyone=address.peers == "all")
+            return _Ask(pool, json=formats.json, field=self._endpoint.field)
+        return _Tell(pool, everyone=address.peers == "all")
 
     async def start(self) -> None:
         if self._pool is not None:
@@ -108,13 +99,14 @@ class TcpOutbound:
 class _Ask(UnaryService):
     """Requests with one reply each."""
 
-    def __init__(self, pool: Pool[bytes, bytes], *, json: bool) -> None:
+    def __init__(self, pool: Pool[bytes, bytes], *, json: bool, field: str) -> None:
         self._ask = pool.ask
         self._json = json
+        self._field = field
 
     async def call(self, request: Message, context: Context) -> Message:
         reply = await self._ask(request.body)
-        failure = told_failure(reply, own=True) if self._json else None
+        failure = told_failure(reply, self._field, own=True) if self._json else None
         if failure is not None:
             raise failure
         return Message(reply)
@@ -123,19 +115,17 @@ class _Ask(UnaryService):
 class _Tell(UnaryService):
     """Messages without reply. The call returns when the system has the bytes; no peer confirms them."""
 
-    def __init__(self, pool: Pool[bytes, bytes], formats: Formats, *, everyone: bool) -> None:
+    def __init__(self, pool: Pool[bytes, bytes], *, everyone: bool) -> None:
         self._pool = pool
-        self._formats = formats
         self._everyone = everyone
 
     async def call(self, request: Message, context: Context) -> Message:
-        message = self._formats.compact(request.body)
         if self._everyone:
-            await self._tell_all(message)
+            await self._tell_all(request.body)
             return Message(None)
         channel = await self._pool.channel()
         try:
-            await channel.tell(channel.connection.framed(message))
+            await channel.tell(channel.connection.framed(request.body))
         finally:
             channel.release()
         return Message(None)
@@ -162,11 +152,8 @@ class _ByOrder:
 
     numbers = 0
 
-    def __init__(self, formats: Formats) -> None:
-        self._compact = formats.compact
-
     def write(self, request: bytes, number: int) -> bytes:
-        return self._compact(request)
+        return request
 
     def read(self, message: bytes) -> tuple[None, bytes]:
         return None, message
@@ -175,17 +162,14 @@ class _ByOrder:
 class _ByField:
     """Replies have their request's number in a field."""
 
-    def __init__(self, formats: Formats, field: FieldCorrelation) -> None:
+    def __init__(self, field: FieldCorrelation) -> None:
         self.numbers = field.numbers
-        self._compact = formats.compact
-        self._field = field
-
-    def write(self, request: bytes, number: int) -> bytes:
-        return self._compact(self._field.put_request(request, number))
+        self.write = field.put_request
+        self._number = field.number
 
     def read(self, message: bytes) -> tuple[int | None, bytes]:
         try:
-            return self._field.take_reply(message)
+            return self._number(message), message
         except Failure:
             return None, message
 
@@ -193,12 +177,11 @@ class _ByField:
 class _Streams:
     """Calls with any number of messages both ways, each over a connection of its own that ends with it."""
 
-    def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, formats: Formats, connections: Connections) -> None:
+    def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, connections: Connections) -> None:
         self._target = endpoint.target or ""
         self._most = endpoint.max_connections
         self._json = endpoint.format == "json"
         self._options = options
-        self._formats = formats
         self._connections = connections
 
     async def call(self, request: Message, context: Context) -> Message:
@@ -237,10 +220,10 @@ class _Streams:
     ) -> None:
         try:
             if more is None:
-                connection.send(connection.framed(self._formats.compact(request.body)))
+                connection.send(connection.framed(request.body))
             else:
                 async for message in more:
-                    connection.send(connection.framed(self._formats.compact(message.body)))
+                    connection.send(connection.framed(message.body))
                     await connection.drained()
             connection.finish()
         except Failure as failure:

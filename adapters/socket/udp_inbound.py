@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from adapters.socket.config import UdpEndpoint, UdpSource
-from adapters.socket.formats import Formats, failure_message, load_formats
-from gateway.codecs.format import Unknown
-from gateway.message import Context, Message
+from adapters.socket.contract import source_contract
+from adapters.socket.serving import Serving
+from gateway.codecs.declared_format import Formats
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
-from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, ContractError
-from gateway.schema.types import STRING
 from gateway.status import Code, Failure
 
 BATCH: Final = 64  # datagrams taken from the socket before others get their turn
@@ -41,7 +39,7 @@ class UdpInbound:
         self._endpoint = endpoint
         self._network = network
         self._formats: Formats | None = None
-        self._binding: Binding | None = None
+        self._serving: Serving | None = None
         self._socket: socket.socket | None = None
         self._reading = False
         self._draining = False
@@ -54,31 +52,24 @@ class UdpInbound:
 
     async def load(self) -> None:
         if self._formats is None:
-            self._formats = load_formats(self._endpoint, self._network)
+            self._formats = self._endpoint.load(self._network.path)
 
     def contract(self, address: UdpSource) -> Contract:
-        endpoint, formats = self._endpoint, self._formats
-        if formats is None:
+        if self._formats is None:
             raise RuntimeError("contract() is called after load()")
-        try:
-            failure_message(endpoint.on_failure, formats)
-        except ContractError as error:
-            raise ContractError(f"on_failure of the endpoint: {error.message}") from None
-        return Contract(
-            patterns=frozenset({Pattern.ONE_WAY if address.pattern == "one-way" else Pattern.REQUEST_REPLY}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type,
-            unknown=Unknown(endpoint.unknown_fields),
-            metadata={"peer": STRING},
-            claim=f"UDP on {endpoint.listen}",
-            holds=(f"UDP on {endpoint.listen}",),
-            describe=f"UDP {address.pattern} on {endpoint.listen}, {formats.request.name}, best effort",
-        )
+        return source_contract(self._endpoint, self._formats, address.pattern)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
-        self._binding = bindings[0] if bindings else None
+        self._serving = None
+        if bindings and self._formats is not None:
+            self._serving = Serving(
+                self._endpoint,
+                self._formats,
+                bindings[0],
+                received=self.received,
+                failed=self.failed,
+                malformed=self.truncated,
+            )
 
     async def start(self) -> None:
         host, port = split_host_port(self._listen)
@@ -157,8 +148,8 @@ class UdpInbound:
             self.received.add()
             if flags & socket.MSG_TRUNC:
                 self.truncated.add()
-            elif self._binding is not None:
-                task = asyncio.get_running_loop().create_task(self._serve(self._binding, sock, data, peer))
+            elif self._serving is not None:
+                task = asyncio.get_running_loop().create_task(self._serve(self._serving, sock, data, peer))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
 
@@ -173,38 +164,33 @@ class UdpInbound:
         self._tasks.discard(task)
         self._regulate()
 
-    async def _serve(self, binding: Binding, sock: socket.socket, data: bytes, peer: Any) -> None:
-        shown = f"{peer[0]}:{peer[1]}"
-        reply: bytes | None = None
+    async def _serve(self, serving: Serving, sock: socket.socket, data: bytes, address: Any) -> None:
         try:
-            answer = await binding.service.call(Message(data, (), {"peer": shown}), Context(peer=shown))
-            if binding.pattern is Pattern.REQUEST_REPLY and answer.body is not None:
-                reply = answer.body
-                if len(reply) > self._endpoint.max_datagram_bytes:
-                    raise Failure(
-                        Code.INTERNAL, f"the reply of {len(reply)} bytes is larger than a datagram may be here"
-                    )
-        except Failure as failure:
-            self.failed.add()
-            reply = self._told(binding, failure)
-        if reply is None:
-            return
-        try:
-            await _send(sock, reply, peer)
+            reply = await serving.answer(data, _Sender(address, self._endpoint.max_datagram_bytes))
+            if reply is None:
+                return
+            await _send(sock, reply, address)
             self.replied.add()
+        except Failure as failure:
+            log.info("%s: a failure was not told: %s", self._listen, failure)
         except OSError as error:
             self.unreplied.add()
             log.info("%s: a reply was not sent: %s", self._listen, errno.errorcode.get(error.errno or 0, error))
 
-    def _told(self, binding: Binding, failure: Failure) -> bytes | None:
-        endpoint, formats = self._endpoint, self._formats
-        kind = endpoint.on_failure
-        if kind is None:
-            kind = "error" if binding.pattern is Pattern.REQUEST_REPLY and endpoint.format == "json" else "drop"
-        assert formats is not None  # noqa: S101  a binding comes after load()
-        message = failure_message(kind, formats)
-        told = None if message is None else message(failure)
-        return told if told is not None and len(told) <= endpoint.max_datagram_bytes else None
+
+class _Sender:
+    """Whom a datagram came from."""
+
+    __slots__ = ("_limit", "peer")
+
+    def __init__(self, address: Any, limit: int) -> None:
+        self.peer = f"{address[0]}:{address[1]}"
+        self._limit = limit
+
+    def framed(self, message: bytes) -> bytes:
+        if len(message) > self._limit:
+            raise Failure(Code.INTERNAL, f"the reply of {len(message)} bytes is larger than a datagram may be here")
+        return message
 
 
 async def _send(sock: socket.socket, data: bytes, peer: Any) -> None:

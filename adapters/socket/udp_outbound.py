@@ -5,8 +5,8 @@ import socket
 from typing import Final
 
 from adapters.socket.config import UdpEndpoint, UdpTarget
-from adapters.socket.formats import Formats, load_formats
-from gateway.codecs.format import Unknown
+from adapters.socket.contract import target_contract
+from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
 from gateway.net.address import split_host_port
 from gateway.net.json_error import told_failure
@@ -38,21 +38,12 @@ class UdpOutbound:
 
     async def load(self) -> None:
         if self._formats is None:
-            self._formats = load_formats(self.endpoint, self._network)
+            self._formats = self.endpoint.load(self._network.path)
 
     def contract(self, address: UdpTarget) -> Contract:
-        formats = self._formats
-        if formats is None:
+        if self._formats is None:
             raise RuntimeError("contract() is called after load()")
-        return Contract(
-            patterns=frozenset({Pattern.ONE_WAY if address.pattern == "one-way" else Pattern.REQUEST_REPLY}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type,
-            unknown=Unknown.DROP,
-            describe=f"UDP {address.pattern} to {self._target}, {formats.request.name}, best effort",
-        )
+        return target_contract(self.endpoint, self._formats, address.pattern, f"to {self._target}")
 
     def service(self, address: UdpTarget, contract: Contract, pattern: Pattern) -> Service:
         return _Ask(self) if pattern is Pattern.REQUEST_REPLY else _Tell(self)
@@ -138,34 +129,19 @@ class UdpOutbound:
                 sock.close()
 
     async def _reply(self, sock: socket.socket) -> bytes:
-        loop = asyncio.get_running_loop()
-        while True:
-            readable: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(sock, _set, readable)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(sock)
-            try:
-                data, _, flags, _ = sock.recvmsg(self.endpoint.max_datagram_bytes)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except ConnectionRefusedError:
-                self.refused.add()
-                raise Failure(Code.UNAVAILABLE, _REFUSED, sent=False) from None
-            except OSError:
-                raise Failure(Code.UNAVAILABLE, "the reply could not be received") from None
-            self.received.add()
-            if flags & socket.MSG_TRUNC:
-                self.truncated.add()
-                limit = self.endpoint.max_datagram_bytes
-                raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {limit} bytes")
-            return data
-
-
-def _set(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
+        limit = self.endpoint.max_datagram_bytes
+        try:
+            data = await asyncio.get_running_loop().sock_recv(sock, limit + 1)
+        except ConnectionRefusedError:
+            self.refused.add()
+            raise Failure(Code.UNAVAILABLE, _REFUSED, sent=False) from None
+        except OSError:
+            raise Failure(Code.UNAVAILABLE, "the reply could not be received") from None
+        self.received.add()
+        if len(data) > limit:
+            self.truncated.add()
+            raise Failure(Code.INTERNAL, f"the upstream's reply is larger than {limit} bytes")
+        return data
 
 
 class _Unary(UnaryService):

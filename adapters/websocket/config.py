@@ -2,10 +2,12 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from gateway.codecs.json_settings import JsonSettings
+from gateway.codecs.correlation import CorrelationField
+from gateway.codecs.declared_format import DeclaredFormat
 from gateway.duration import Duration
+from gateway.net.failure_message import FailureReply
 from gateway.net.http.address import Listen, Path, base_url, one_direction
 from gateway.net.http.cors import Origin, Token
 from gateway.net.websocket.connection import WebSocketLimits
@@ -19,7 +21,7 @@ END: Final = b""
 Mode = Literal["request-reply", "one-way", "stream"]
 
 
-class WebSocketEndpoint(JsonSettings, Endpoint):
+class WebSocketEndpoint(DeclaredFormat, Endpoint):
     """A WebSocket listener (`listen`) or service (`target`)."""
 
     listen: Listen | None = Field(
@@ -38,8 +40,16 @@ class WebSocketEndpoint(JsonSettings, Endpoint):
         description="Inbound: origins whose pages may connect, such as https://shop.example, besides those of this "
         "host; * is any. Programs that send no Origin may always.",
     )
-    frames: Literal["text", "binary"] = Field(
-        default="text", description="How messages are sent; both kinds are read, as JSON in UTF-8."
+    frames: Literal["text", "binary"] | None = Field(
+        default=None,
+        description="How messages are sent; both kinds are read. Where absent, text for json and text, binary for raw "
+        "and record.",
+    )
+    on_failure: Literal["error", "close"] | FailureReply | None = Field(
+        default=None,
+        description='Inbound: what a caller is told of a failure. error: the JSON {"error": {"code", "detail", ...}}; '
+        "{reply: {...}}: that message; close: the connection is closed with the failure's close code. JSON: error, "
+        "others: close, where absent. A stream is closed with the code in any case.",
     )
     max_message_bytes: int = Field(
         default=1024 * 1024,
@@ -62,26 +72,35 @@ class WebSocketEndpoint(JsonSettings, Endpoint):
     )
     _one_direction = model_validator(mode="after")(one_direction)
 
+    @model_validator(mode="after")
+    def _utf8(self) -> Self:
+        if self.charset != "utf-8":
+            raise ValueError("texts are in UTF-8 (RFC 6455, 5.6); declare a record for other charsets")
+        return self
+
+    @property
+    def text(self) -> bool:
+        """Whether messages are sent in text frames."""
+        return self.frames == "text" or (self.frames is None and self.format in ("json", "text"))
+
+    def misfit(self, message: bytes) -> str:
+        """Why the message can't be sent in the endpoint's frames; empty where it can."""
+        if self.frames == "text" and self.format in ("raw", "record"):
+            try:
+                message.decode()
+            except UnicodeDecodeError as error:
+                return f"is no UTF-8 (byte {error.start}), as text frames are; say frames: binary"
+        return ""
+
     @property
     def limits(self) -> WebSocketLimits:
         return WebSocketLimits(self.max_message_bytes, self.heartbeat, self.idle, self.compression)
 
 
-class FieldCorrelation(BaseModel):
-    """Replies bear the id of their request."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    field: str = Field(
-        pattern=r'^[^"\\\x00-\x1f]{1,64}$',
-        description="A member that each message has besides those of its type: a text or number that tells calls "
-        "apart, repeated in the reply.",
-    )
-
-
 class _WebSocketAddress(Address):
     path: Path
     mode: Mode
-    correlation: Literal["order"] | FieldCorrelation = Field(
+    correlation: Literal["order"] | CorrelationField = Field(
         default="order",
         description="With request-reply, how a reply is told from others: replies come in the order of their "
         "requests, or bear their id in a member.",
@@ -90,7 +109,7 @@ class _WebSocketAddress(Address):
     @property
     def field(self) -> str:
         """The member that correlates, or empty."""
-        return self.correlation.field if isinstance(self.correlation, FieldCorrelation) else ""
+        return "" if self.correlation == "order" else self.correlation.field
 
     @model_validator(mode="after")
     def _suits_mode(self) -> Self:

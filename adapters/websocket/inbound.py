@@ -7,17 +7,18 @@ from typing import Any, Final
 
 from adapters.websocket.config import END, IN_FLIGHT, WebSocketEndpoint, WebSocketSource
 from adapters.websocket.status import TO_WIRE
-from gateway.codecs.correlated_json import CorrelatedJson, Correlator
+from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.message import Context, Message
+from gateway.net.failure_message import failure_message
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpRequest, HttpRoute
-from gateway.net.json_error import error_message
 from gateway.net.network import Network
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
 from gateway.net.websocket.server import HttpUpgrade
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, ContractError
+from gateway.schema.types import STRING
 from gateway.status import Code, Failure, invalid
 
 _STREAMS: Final[Mapping[Pattern, tuple[str, str]]] = {
@@ -36,26 +37,37 @@ class WebSocketInbound:
         self._name = name
         self._endpoint = endpoint
         self._server = network.http_server(endpoint.listen)
+        self._network = network
+        self._formats: Formats | None = None
 
     async def load(self) -> None:
-        """There is nothing to read: the contract is the upstream's."""
+        if self._formats is None:
+            self._formats = self._endpoint.load(self._network.path)
 
     def contract(self, address: WebSocketSource) -> Contract:
+        if self._formats is None:
+            raise RuntimeError("contract() is called after load()")
         template = PathTemplate(address.path)
         listen = self._server.listen
-        json = self._endpoint.format
         silent = address.requests == "query"
+        formats = self._formats.correlated(address.field)
+        declared = not silent and address.requests != "none"
+        type_ = formats.request_type if declared else None
         return Contract(
             patterns=_patterns(address),
-            format=FormFormat() if silent else CorrelatedJson(json, address.field) if address.field else json,
-            reply_format=json,
+            format=FormFormat() if silent else formats.received_request if declared else self._endpoint.json_format,
+            reply_format=formats.reply,
+            request=type_,
+            reply=formats.reply_type,
             unknown=self._endpoint.unknown,
-            params=template.names,
-            open_params=not silent,
+            # A declared message is whole: nothing of the address is put into it.
+            params=template.names if type_ is None else (),
+            metadata={} if type_ is None else dict.fromkeys(template.names, STRING),
+            open_params=not silent and type_ is None,
             headers=self._endpoint.forwarded,
             claim=f"GET {template.shape} on {listen}",
             describe=f"WebSocket {address.mode} at {template.text} on {listen}",
-            wire=template,
+            wire=(template, _Speech(self._endpoint, formats)),
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -75,18 +87,19 @@ class WebSocketInbound:
         return ""
 
     def _route(self, binding: Binding) -> HttpRoute:
-        address: WebSocketSource = binding.address
-        text = self._endpoint.frames == "text"
-        serve = _conversation(binding, text) if address.mode == "stream" else _calls(binding, text)
-        return HttpRoute("GET", binding.contract.wire, self._handler(binding, serve))
+        template, speech = binding.contract.wire
+        streams = binding.address.mode == "stream"
+        serve = _conversation(binding, speech) if streams else _calls(binding, speech)
+        return HttpRoute("GET", template, self._handler(binding, serve))
 
     def _handler(self, binding: Binding, serve: "Callable[[WebSocket, _Head], Awaitable[None]]") -> Handler:
         endpoint = self._endpoint
         wanted = tuple(binding.headers)
         one_way = binding.pattern is Pattern.ONE_WAY
+        queried = binding.contract.open_params or binding.address.requests == "query"
 
         async def handle(request: HttpRequest) -> HttpUpgrade:
-            head = _Head(request, wanted)
+            head = _Head(request, wanted, queried)
             return HttpUpgrade(
                 lambda socket: serve(socket, head),
                 subprotocols=endpoint.subprotocols,
@@ -100,11 +113,11 @@ class WebSocketInbound:
 
 
 class _Head:
-    """What the handshake says for all calls of its connection."""
+    """What the handshake says for all calls of its connection. queried: the query has a meaning."""
 
     __slots__ = ("headers", "params", "path_params", "peer", "query", "trace", "unread")
 
-    def __init__(self, request: HttpRequest, wanted: Sequence[str]) -> None:
+    def __init__(self, request: HttpRequest, wanted: Sequence[str], queried: bool) -> None:
         self.headers = request.wanted(wanted)
         self.path_params = request.params
         self.params: Mapping[str, Any] = request.params
@@ -112,7 +125,9 @@ class _Head:
         self.peer = request.peer
         self.trace = request.trace
         self.unread: Failure | None = None
-        if request.query:
+        if request.query and not queried:
+            self.unread = invalid("the query has no place in the messages here")
+        elif request.query:
             try:
                 self.params = {**parse_form(request.query.encode()), **request.params}
             except Failure as failure:
@@ -129,6 +144,33 @@ class _Head:
 
     def context(self) -> Context:
         return Context(peer=self.peer, trace=self.trace)
+
+
+class _Speech:
+    """How an endpoint speaks at one address. Raises ContractError.
+
+    failure_message: makes what tells of a failure; None where the close code does.
+    """
+
+    def __init__(self, endpoint: WebSocketEndpoint, formats: Formats) -> None:
+        kind = endpoint.on_failure or ("error" if formats.json else "close")
+        self.text = endpoint.text
+        self.correlation = formats.correlation
+        self.failure_message = failure_message(kind, formats)
+        self._misfit = endpoint.misfit
+
+    def fitting(self, reply: bytes) -> bytes:
+        """The reply, if it can be sent. Raises Failure."""
+        misfit = self._misfit(reply)
+        if misfit:
+            raise Failure(Code.INTERNAL, f"the reply {misfit}")
+        return reply
+
+    async def fail(self, socket: WebSocket, failure: Failure) -> None:
+        """End the connection with the failure."""
+        if self.failure_message is not None:
+            await socket.send(self.failure_message(failure), text=self.text)
+        await socket.close(TO_WIRE[failure.code], failure.text)
 
 
 def _patterns(address: WebSocketSource) -> frozenset[Pattern]:
@@ -156,20 +198,22 @@ def _bytes(message: str | bytes) -> bytes:
 # -- each message is a call
 
 
-def _calls(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], Awaitable[None]]:
+def _calls(binding: Binding, speech: _Speech) -> Callable[[WebSocket, _Head], Awaitable[None]]:
     address: WebSocketSource = binding.address
     one_way = binding.pattern is Pattern.ONE_WAY
     places = address.max_in_flight or (1 if one_way else IN_FLIGHT)
-    answer = _answerer(binding)
+    answer = _answerer(binding, speech)
     ordered = not one_way and not address.field
 
     async def handle(socket: WebSocket, head: _Head, message: bytes, before: "asyncio.Future[None] | None") -> None:
         reply = await answer(head, message)
         if before is not None:
             await before
-        if reply is not None:
+        if isinstance(reply, Failure):
+            await socket.close(TO_WIRE[reply.code], reply.text)
+        elif reply is not None:
             with suppress(WebSocketClosed):
-                await socket.send(reply, text=text)
+                await socket.send(reply, text=speech.text)
 
     async def receive(socket: WebSocket, head: _Head) -> None:
         if places == 1:
@@ -188,45 +232,34 @@ def _calls(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], Awaitab
     return receive
 
 
-def _answerer(binding: Binding) -> Callable[[_Head, bytes], Awaitable[bytes | None]]:
-    """Makes one call. The reply is None where there is none to send; a failure is always told."""
+def _answerer(binding: Binding, speech: _Speech) -> Callable[[_Head, bytes], Awaitable[bytes | Failure | None]]:
+    """Makes one call. The reply is None where there is none to send, and a failure where no message tells it."""
     call = binding.service.call
-    field = binding.address.field
-    if not field:
+    correlation = speech.correlation
+    failure_message = speech.failure_message
 
-        async def answer(head: _Head, message: bytes) -> bytes | None:
-            try:
-                reply = await call(head.message(message), head.context())
-            except Failure as failure:
-                return error_message(failure)
-            body: bytes | None = reply.body
-            return body
-
-        return answer
-
-    correlator = Correlator(field)
-
-    async def answer_correlated(head: _Head, message: bytes) -> bytes | None:
-        member = b""
+    async def answer(head: _Head, message: bytes) -> bytes | Failure | None:
+        key: Any = None
         try:
-            raw = correlator.read(message)
-            if not raw:
-                raise invalid(f"the message has no {field}, which tells its reply from others", f"$.{field}")
-            member = correlator.member(raw)
-            reply = await call(head.message(message), head.context())
-            return correlator.write(reply.body or b"{}", raw)
-        except ValueError as misfit:
-            return error_message(Failure(Code.INTERNAL, f"the reply {misfit}"), member)
+            if correlation is not None:
+                key = correlation.key(message)
+            reply = (await call(head.message(message), head.context())).body
+            if correlation is not None:
+                reply = correlation.put_reply(b"{}" if reply is None else reply, key)
+            return None if reply is None else speech.fitting(reply)
         except Failure as failure:
-            return error_message(failure, member)
+            if failure_message is None:
+                return failure
+            told = failure_message(failure)
+            return told if correlation is None or key is None else correlation.put_reply(told, key)
 
-    return answer_correlated
+    return answer
 
 
 # -- the connection is a call
 
 
-def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], Awaitable[None]]:
+def _conversation(binding: Binding, speech: _Speech) -> Callable[[WebSocket, _Head], Awaitable[None]]:
     many = binding.pattern.requests is Count.MANY
     silent = binding.address.requests == "query"
     subscribes = binding.pattern is Pattern.SUBSCRIBE
@@ -237,9 +270,9 @@ def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], 
         try:
             async with aclosing(replies):
                 async for reply in replies:
-                    await socket.send(reply.body or b"", text=text)
+                    await socket.send(speech.fitting(reply.body or b""), text=speech.text)
         except Failure as failure:
-            await _fail(socket, failure, text)
+            await speech.fail(socket, failure)
         else:
             await socket.close(TO_WIRE[Code.OK])
 
@@ -257,14 +290,14 @@ def _conversation(binding: Binding, text: bool) -> Callable[[WebSocket, _Head], 
                     return
                 request, more = head.message(_bytes(first)), None
         except Failure as failure:
-            await _fail(socket, failure, text)
+            await speech.fail(socket, failure)
             return
         socket.reads_while_draining = not subscribes
         pushing = push(socket, stream(request, more, head.context()))
         if many:
             await pushing
         else:
-            await _while_quiet(socket, asyncio.create_task(pushing), text)
+            await _while_quiet(socket, asyncio.create_task(pushing), speech)
 
     return serve
 
@@ -279,12 +312,7 @@ async def _requests(socket: WebSocket, head: _Head) -> AsyncIterator[Message]:
     raise Failure(Code.CANCELLED, "the caller left before the end of its messages")
 
 
-async def _fail(socket: WebSocket, failure: Failure, text: bool) -> None:
-    await socket.send(error_message(failure), text=text)
-    await socket.close(TO_WIRE[failure.code], failure.text)
-
-
-async def _while_quiet(socket: WebSocket, pushing: "asyncio.Task[None]", text: bool) -> None:
+async def _while_quiet(socket: WebSocket, pushing: "asyncio.Task[None]", speech: _Speech) -> None:
     """Wait for the push. A caller that sends what nobody takes cancels it, and so does draining."""
     listening = asyncio.create_task(_unexpected(socket))
     try:
@@ -293,7 +321,7 @@ async def _while_quiet(socket: WebSocket, pushing: "asyncio.Task[None]", text: b
         await _cancelled(pushing)
         await _cancelled(listening)
     if not listening.cancelled() and listening.result():
-        await _fail(socket, invalid("a message is not expected here"), text)
+        await speech.fail(socket, invalid("a message is not expected here"))
 
 
 async def _unexpected(socket: WebSocket) -> bool:

@@ -7,9 +7,9 @@ from typing import Final
 
 from adapters.websocket.config import END, WebSocketEndpoint, WebSocketTarget
 from adapters.websocket.status import TO_WIRE
-from gateway.codecs.correlated_json import CorrelatedJson, Correlator
+from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat
-from gateway.codecs.format import Unknown
+from gateway.codecs.format import Format, Unknown
 from gateway.message import TRACEPARENT, Context, Message
 from gateway.net.http.call import crossing
 from gateway.net.http.router import PathTemplate
@@ -46,26 +46,33 @@ class WebSocketOutbound:
         self._endpoint = endpoint
         self._target = endpoint.target
         self._client = WebSocketClient(endpoint.limits)
+        self._network = network
+        self._formats: Formats | None = None
 
     async def load(self) -> None:
-        """There is nothing to read: the contract is the caller's."""
+        if self._formats is None:
+            self._formats = self._endpoint.load(self._network.path)
 
     def contract(self, address: WebSocketTarget) -> Contract:
         template = PathTemplate(address.path)
-        json = self._endpoint.format
+        if self._formats is None:
+            raise RuntimeError("contract() is called after load()")
+        formats = self._formats.correlated(address.field, address.max_in_flight)
         return Contract(
             patterns=_patterns(address),
-            format=FormFormat() if address.requests == "query" else json,
-            reply_format=CorrelatedJson(json, address.field) if address.field else json,
+            format=_request_format(self._endpoint, address, formats),
+            reply_format=formats.received_reply,
+            request=None if address.requests in ("none", "query") else formats.request_type,
+            reply=formats.reply_type,
             unknown=Unknown.DROP,
             params=template.names,
             headers=self._endpoint.forwarded,
             describe=f"WebSocket {address.mode} to {self._target}{template.text}",
-            wire=template,
+            wire=(template, formats),
         )
 
     def service(self, address: WebSocketTarget, contract: Contract, pattern: Pattern) -> Service:
-        where = _Where(self._client, self._endpoint, contract.wire)
+        where = _Where(self._client, self._endpoint, *contract.wire)
         if address.mode == "stream":
             return _Conversation(where, address, pattern)
         return _Exchange(where, address)
@@ -91,16 +98,33 @@ def _patterns(address: WebSocketTarget) -> frozenset[Pattern]:
             return _STREAMS[address.requests, address.replies]
 
 
-class _Where:
-    """Connects to an address."""
+def _request_format(endpoint: WebSocketEndpoint, address: WebSocketTarget, formats: Formats) -> Format:
+    """Where no message is sent, the request is the caller's alone."""
+    match address.requests:
+        case "query":
+            return FormFormat()
+        case "none":
+            return endpoint.json_format
+        case _:
+            return formats.request
 
-    def __init__(self, client: WebSocketClient, endpoint: WebSocketEndpoint, template: PathTemplate) -> None:
+
+class _Where:
+    """Connects to an address, and knows what is spoken there."""
+
+    def __init__(
+        self, client: WebSocketClient, endpoint: WebSocketEndpoint, template: PathTemplate, formats: Formats
+    ) -> None:
         self._client = client
         self._target = endpoint.target or ""
         self._subprotocols = endpoint.subprotocols
         self._template = template
         self._limit = endpoint.max_message_bytes
-        self.text = endpoint.frames == "text"
+        self._misfit = endpoint.misfit
+        self.text = endpoint.text
+        self.correlation = formats.correlation
+        self._json = formats.json
+        self._field = "" if formats.correlation is None else formats.correlation.field
 
     def key(self, request: Message) -> Key:
         """Where this request goes, and with which headers."""
@@ -111,10 +135,17 @@ class _Where:
         return url, tuple(crossing(request.headers))
 
     def message(self, body: bytes) -> bytes:
-        """The body, if it is small enough to be sent."""
+        """The body, if it can be sent. Raises Failure."""
         if len(body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
+        misfit = self._misfit(body)
+        if misfit:
+            raise invalid(f"the message {misfit}")
         return body
+
+    def told_failure(self, body: bytes) -> Failure | None:
+        """The failure that a message tells; None where it is any other message."""
+        return told_failure(body, self._field) if self._json else None
 
     async def connect(self, key: Key) -> WebSocket:
         """Raises Failure, with sent=False."""
@@ -128,7 +159,6 @@ class _Exchange(UnaryService):
     def __init__(self, where: _Where, address: WebSocketTarget) -> None:
         self._where = where
         self._one_way = address.mode == "one-way"
-        self._correlator = Correlator(address.field) if address.field else None
         places = UNBOUNDED if self._one_way else address.max_in_flight if address.field else 1
         self._connections = WebSocketPool(self._open, address.connections, places)
 
@@ -153,7 +183,8 @@ class _Exchange(UnaryService):
 
     async def _open(self, key: Key) -> WebSocketLine:
         socket = await self._where.connect(key)
-        return WebSocketLine(socket, self._correlator, replies=not self._one_way, text=self._where.text)
+        where = self._where
+        return WebSocketLine(socket, where.correlation, where.told_failure, replies=not self._one_way, text=where.text)
 
 
 class _Conversation:
@@ -207,14 +238,14 @@ class _Conversation:
                 yield told
                 told = None
             body = message.encode() if isinstance(message, str) else message
-            if told_failure(body) is None:
+            if self._where.told_failure(body) is None:
                 yield body
             else:
                 told = body  # an error, if the connection ends with it; else a message like others
         if feeding is not None and feeding.done() and not feeding.cancelled():
             feeding.result()
         if code_of_close(socket.close_code) is not Code.OK or not socket.close_code:
-            raise (told_failure(told) if told is not None else None) or broken(socket)
+            raise (self._where.told_failure(told) if told is not None else None) or broken(socket)
         if told is not None:
             yield told
         elif self._one_reply:
@@ -224,6 +255,8 @@ class _Conversation:
         """Send the caller's messages as fast as the peer takes them."""
         try:
             async for message in more:
+                if self._tells_end and message.body == END:
+                    raise invalid("an empty message would end the stream")
                 await self._send(socket, message.body)
             if self._tells_end:
                 await self._send(socket, END)

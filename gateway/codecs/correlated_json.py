@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from gateway.codecs.format import Decode, Encode, Unknown
+from gateway.codecs.correlation import whole_number
+from gateway.codecs.format import Decode, Encode, Format, Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.schema.types import Record, Type
-from gateway.status import Failure, invalid
+from gateway.status import Code, Failure, invalid
 
 ID_BYTES: Final = 256
 
@@ -16,23 +17,47 @@ _encode = msgspec.json.encode
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Correlator:
-    """Reads and writes the member that correlates.
+class JsonCorrelation:
+    """A member of JSON objects. Keys are as they stand in the message, a JSON text or number.
 
     field: its name, without quotation marks, backslashes and control characters.
     """
 
+    numbers = 2**53
+
     def __init__(self, field: str) -> None:
         self.field = field
-        self._key = _encode(field) + b":"
+        self._name = _encode(field)
         head = msgspec.defstruct("Head", [("id", msgspec.Raw, msgspec.Raw(b""))], rename={"id": field})
         self._read = msgspec.json.Decoder(head).decode
 
-    def read(self, body: bytes) -> bytes:
-        """The id as it stands in the message, a JSON text or number; empty where it has none.
+    def received(self, format_: Format) -> Format:
+        return CorrelatedJson(format_, self.field) if isinstance(format_, JsonFormat) else format_
 
-        Raises Failure(INVALID_ARGUMENT) for a message that is no object, and for another id.
-        """
+    def key(self, request: bytes) -> bytes:
+        """Raises Failure(INVALID_ARGUMENT) for a message that is no object, too, and for what is no id."""
+        raw = self._member(request)
+        if not raw:
+            raise invalid("missing required field", f"$.{self.field}")
+        return raw
+
+    def put_reply(self, body: bytes, key: bytes) -> bytes:
+        try:
+            return self._put(body, key)
+        except ValueError as misfit:
+            raise Failure(Code.INTERNAL, f"the reply {misfit}") from None
+
+    def put_request(self, body: bytes, number: int) -> bytes:
+        try:
+            return self._put(body, b"%d" % number)
+        except ValueError as misfit:
+            raise Failure(Code.INVALID_ARGUMENT, f"the request {misfit}", sent=False) from None
+
+    def number(self, reply: bytes) -> int | None:
+        return whole_number(self._member(reply).strip(b'"').decode())
+
+    def _member(self, body: bytes) -> bytes:
+        """The id; empty where there is none. Raises Failure(INVALID_ARGUMENT)."""
         try:
             found: Any = self._read(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -42,14 +67,10 @@ class Correlator:
             raise invalid(f"the id is a text or number of at most {ID_BYTES} bytes", f"$.{self.field}")
         return raw
 
-    def member(self, raw: bytes) -> bytes:
-        """The member with this id."""
-        return self._key + raw
-
-    def write(self, body: bytes, raw: bytes) -> bytes:
-        """The message with this id. Raises ValueError where it has another one, or is no object."""
+    def _put(self, body: bytes, raw: bytes) -> bytes:
+        """Raises ValueError where the message has another id, or is no object."""
         try:
-            own = self.read(body)
+            own = self._member(body)
         except Failure:
             raise ValueError("is no object that the id could be a member of") from None
         if own == raw:
@@ -57,7 +78,7 @@ class Correlator:
         if own:
             raise ValueError(f"has a member {self.field} of its own, where the call's id belongs")
         rest = body.lstrip()[1:].lstrip()
-        return b"{%b%b%b" % (self.member(raw), b"" if rest[:1] == b"}" else b",", rest)
+        return b"{%b:%b%b%b" % (self._name, raw, b"" if rest[:1] == b"}" else b",", rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +96,10 @@ class CorrelatedJson:
     def decoder(self, type_: Type, unknown: Unknown) -> Decode:
         inner = self.json.decoder(type_, unknown)
         field = self.field
-        if isinstance(type_, Record) and any(field in (own.name, own.json_name) for own in type_.fields):
-            return inner
+        if isinstance(type_, Record):
+            own = any(field in (own.name, own.json_name) for own in type_.fields)
+            if own or unknown is Unknown.DROP:
+                return inner
 
         def decode(body: bytes) -> Any:
             try:

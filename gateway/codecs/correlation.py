@@ -1,78 +1,65 @@
-"""Correlation by a field, which belongs to the connection and comes into and out of messages on the wire."""
+"""Correlation by a field: what tells whose reply is whose, where it is not the order.
 
-from typing import Any, Final, Protocol
+The field belongs to the connection: it comes into messages on the wire and is no part of what a route translates. A
+JSON message whose type has a member of that name itself keeps it, and is refused where another value must stand there.
+"""
 
-import msgspec
+from typing import Any, Protocol
+
 from msgspec import UNSET
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codecs.delimited import DelimitedFormat
-from gateway.codecs.format import Unknown
+from gateway.codecs.format import Format, Unknown
 from gateway.codecs.record import RecordFormat
 from gateway.schema.types import STRING, attribute
-from gateway.status import invalid
+from gateway.status import Code, Failure, invalid
 
 Key = Any
 """The field's value as this correlation keeps it."""
 
 
+class CorrelationField(BaseModel):
+    """Replies are known by a field that they have in common with their request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    field: str = Field(
+        pattern=r'^[^"\\\x00-\x1f]{1,64}$',
+        description="The field's name in requests and replies, a text or number. It is no part of the message: taken "
+        "from the request and repeated in the reply by an inbound, numbered by an outbound.",
+    )
+
+
 class FieldCorrelation(Protocol):
-    """field: its name. numbers: how many numbers the field can hold."""
+    """field: its name. numbers: how many numbers, from 0 on, it can hold."""
 
     field: str
     numbers: int
 
-    def take_request(self, body: bytes) -> tuple[Key, bytes]:
-        """The field's value and the message without it. Raises Failure(INVALID_ARGUMENT) where it is missing."""
+    def received(self, format_: Format) -> Format:
+        """The same format for messages that come with the field."""
+        ...
+
+    def key(self, request: bytes) -> Key:
+        """The field's value in a request. Raises Failure(INVALID_ARGUMENT) where there is none."""
         ...
 
     def put_reply(self, body: bytes, key: Key) -> bytes:
-        """The reply with the request's value."""
+        """The reply with the request's value. Raises Failure(INTERNAL) where it can't have it."""
         ...
 
     def put_request(self, body: bytes, number: int) -> bytes:
-        """The message with this number in the field."""
+        """The request with this number in the field. Raises Failure(INVALID_ARGUMENT) where it can't have it."""
         ...
 
-    def take_reply(self, body: bytes) -> tuple[int | None, bytes]:
-        """The number, or None where it is none, and the message without the field. Raises Failure."""
+    def number(self, reply: bytes) -> int | None:
+        """The number that a reply bears; None where it is none. Raises Failure."""
         ...
 
 
-_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class JsonCorrelation:
-    """A member of the JSON object; all others stay as they are written."""
-
-    numbers = 2**53
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    def take_request(self, body: bytes) -> tuple[Key, bytes]:
-        members = self._members(body)
-        key = members.pop(self.field, None)
-        if key is None:
-            raise invalid("missing required field", f"$.{self.field}")
-        return bytes(key), _encode(members)
-
-    def put_reply(self, body: bytes, key: Key) -> bytes:
-        return _encode(self._members(body) | {self.field: msgspec.Raw(key)})
-
-    def put_request(self, body: bytes, number: int) -> bytes:
-        return self.put_reply(body, str(number).encode())
-
-    def take_reply(self, body: bytes) -> tuple[int | None, bytes]:
-        members = self._members(body)
-        key = bytes(members.pop(self.field, b"")).strip(b'" \t\r\n')
-        return int(key) if key.isdigit() and len(key) < 20 else None, _encode(members)
-
-    def _members(self, body: bytes) -> dict[str, msgspec.Raw]:
-        try:
-            return _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise invalid(f"a JSON object with the member {self.field} is expected") from None
+def whole_number(text: str) -> int | None:
+    """The number that a text of digits is, as put_request() writes it; None for any other."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 class RecordCorrelation:
@@ -85,8 +72,8 @@ class RecordCorrelation:
         reply: RecordFormat | DelimitedFormat,
         numbers: int,
     ) -> None:
-        self.field = field
         self.numbers = numbers
+        self.field = field
         self._attr = attribute(field)
         self._read_request = request.decoder(request.type, Unknown.REJECT)
         self._write_request = request.encoder(request.type)
@@ -94,41 +81,39 @@ class RecordCorrelation:
         self._write_reply = reply.encoder(reply.type)
         self._text = (_is_text(request, field), _is_text(reply, field))
 
-    def take_request(self, body: bytes) -> tuple[Key, bytes]:
-        key = getattr(self._read_request(body), self._attr)
+    def received(self, format_: Format) -> Format:
+        return format_
+
+    def key(self, request: bytes) -> Key:
+        key = getattr(self._read_request(request), self._attr)
         if key is UNSET:
             raise invalid("missing required field", f"$.{self.field}")
-        return key, body
+        return key
 
     def put_reply(self, body: bytes, key: Key) -> bytes:
         value = self._read_reply(body)
-        setattr(value, self._attr, _as(key, text=self._text[1]))
+        if not self._text[1] and isinstance(key, str):
+            number = whole_number(key)
+            if number is None:
+                raise Failure(Code.INTERNAL, f"{key[:40]!r} is no number, as the reply needs it")
+            key = number
+        setattr(value, self._attr, str(key) if self._text[1] else key)
         written: bytes = self._write_reply(value)
         return written
 
     def put_request(self, body: bytes, number: int) -> bytes:
         value = self._read_request(body)
-        setattr(value, self._attr, _as(number, text=self._text[0]))
+        setattr(value, self._attr, str(number) if self._text[0] else number)
         written: bytes = self._write_request(value)
         return written
 
-    def take_reply(self, body: bytes) -> tuple[int | None, bytes]:
-        key = getattr(self._read_reply(body), self._attr)
+    def number(self, reply: bytes) -> int | None:
+        key = getattr(self._read_reply(reply), self._attr)
         if isinstance(key, str):
-            return int(key) if key.isascii() and key.isdigit() and len(key) < 20 else None, body
-        return None if key is UNSET else int(key), body
+            return whole_number(key)
+        return None if key is UNSET else int(key)
 
 
 def _is_text(format_: RecordFormat | DelimitedFormat, field: str) -> bool:
     found = format_.type.field(field)
     return found is not None and found.type == STRING
-
-
-def _as(key: Any, *, text: bool) -> Any:
-    if text:
-        return str(key)
-    if isinstance(key, str):
-        if not key.isdigit():
-            raise invalid(f"{key[:40]!r} is no number, as the reply needs it")
-        return int(key)
-    return key

@@ -8,7 +8,9 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 
 
-class JsonSettings(BaseModel):
+class JsonOptions(BaseModel):
+    """Of endpoints that may speak JSON."""
+
     unknown_fields: Literal["reject", "drop"] = Field(
         default="reject",
         description="Inbound: what to do with members that the message's type does not have. reject: refuse the "
@@ -23,11 +25,20 @@ class JsonSettings(BaseModel):
     )
 
     @property
-    def format(self) -> JsonFormat:
-        """How messages are written and read."""
+    def json_format(self) -> JsonFormat:
+        """How JSON messages are written and read."""
         return JsonFormat(self.int64, self.decimal)
 
     @property
     def unknown(self) -> Unknown:
         """What to do with unknown members that come in."""
         return Unknown(self.unknown_fields)
+
+
+class JsonSettings(JsonOptions):
+    """Of endpoints that speak JSON alone."""
+
+    @property
+    def format(self) -> JsonFormat:
+        """How messages are written and read."""
+        return self.json_format

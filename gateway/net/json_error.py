@@ -13,9 +13,9 @@ _HEAD: Final = 512
 """Bytes of a message that an error's member begins in, even after an id."""
 
 
-def error_message(failure: Failure, member: bytes = b"") -> bytes:
-    """{"error": problem}, with this member before it. The problem has the members that RFC 9457 has without HTTP."""
-    return b'{%b"error":%b}' % (member + b"," if member else b"", problem_of(failure))
+def error_message(failure: Failure) -> bytes:
+    """{"error": problem}. The problem has the members that RFC 9457 has without HTTP."""
+    return b'{"error":%b}' % problem_of(failure)
 
 
 def told_failure(body: bytes, field: str = "", *, own: bool = False) -> Failure | None:

@@ -62,6 +62,7 @@ async def serving(
     network = Network(Path())
     inbound = WebSocketInbound("in", endpoint, network)
     source = WebSocketSource.model_validate({"path": "/ws", **(address or {})})
+    await inbound.load()
     contract = inbound.contract(source)
     if pattern is None:
         (pattern,) = contract.patterns
@@ -116,6 +117,7 @@ async def calling(port: int, address: dict[str, Any] | None = None, **options: A
     """A Service of the address at a server of the loopback."""
     endpoint = WebSocketEndpoint(target=f"ws://127.0.0.1:{port}", **options)
     outbound = WebSocketOutbound("out", endpoint, Network(Path()))
+    await outbound.load()
     target = WebSocketTarget.model_validate({"path": "/ws", **(address or {})})
     contract = outbound.contract(target)
     (pattern,) = contract.patterns

@@ -11,10 +11,10 @@ import uvloop
 from support.socket_gateway import Route, counted, line, listening, serving, until
 
 from adapters.socket import TCP
-from adapters.socket.formats import load_formats
 from adapters.socket.inbound import TcpInbound
 from gateway.net.network import Network
 from gateway.port import Binding, ContractError
+from gateway.schema.types import FLOAT64, Field, Record
 from gateway.status import Code, Detail, Failure
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
@@ -65,18 +65,35 @@ async def test_replies_keep_the_order_of_requests() -> None:
 
 async def test_replies_with_a_field_come_as_they_are_ready() -> None:
     async with serving(Route(slow_first), **ID) as side, line(side.port) as caller:
-        await caller.say(b'{"id": "a", "n":1}\n{"n":2.50, "id": 17}\n')
-        assert [json.loads(await caller.line()) for _ in range(2)] == [{"n": 2.5, "id": 17}, {"n": 1, "id": "a"}]
+        await caller.say(b'{"id": "a", "n":1}\n{"n":2.50, "id": 27}\n')
+        assert [json.loads(await caller.line()) for _ in range(2)] == [{"n": 2.5, "id": 27}, {"n": 1, "id": "a"}]
 
 
 async def test_the_field_is_no_part_of_the_message() -> None:
-    route = Route()
-    async with serving(route, **ID) as side, line(side.port) as caller:
+    async def answer(body: bytes) -> bytes:
+        return b'{"m":2.50}'
+
+    async with serving(Route(answer), **ID) as side, line(side.port) as caller:
         await caller.say(b'{"n":2.50,"id":17}\n')
-        assert await caller.line() == b'{"n":2.50,"id":17}\n'
+        assert await caller.line() == b'{"id":17,"m":2.50}\n'
         await caller.say(b'{"n":1}\n')
         assert json.loads(await caller.line())["error"]["detail"] == "missing required field at $.id"
-    assert route.requests == [b'{"n":2.50}']
+        contract = side.contract(TCP.inbound.address())  # type: ignore[union-attr]
+    decode = contract.format.decoder(Record("R", [Field("n", FLOAT64)]), contract.unknown)
+    assert decode(b'{"n":2.50,"id":17}').n == 2.5
+
+
+async def test_a_reply_with_another_value_in_the_field_is_none() -> None:
+    """A type's own member of that name may repeat the caller's value, and nothing else."""
+
+    async def answer(body: bytes) -> bytes:
+        return b'{"id":1}'
+
+    async with serving(Route(answer), **ID) as side, line(side.port) as caller:
+        await caller.say(b'{"id":1}\n{"id":2}\n')
+        replies = sorted([json.loads(await caller.line()) for _ in range(2)], key=lambda reply: int(reply["id"]))
+    assert replies[0] == {"id": 1}
+    assert (replies[1]["id"], replies[1]["error"]["code"]) == (2, "INTERNAL")
 
 
 async def test_a_record_with_a_field_that_correlates() -> None:
@@ -538,7 +555,7 @@ async def test_nothing_is_left_behind() -> None:
 def test_contracts_that_can_not_be_kept(settings: dict[str, Any], pattern: str, why: str) -> None:
     endpoint: Any = TCP.endpoint.model_validate({"listen": "127.0.0.1:0", **settings})
     side = TcpInbound("in", endpoint, network())
-    side._formats = load_formats(endpoint, network())
+    side._formats = endpoint.load(network().path).correlated(endpoint.field)
     assert TCP.inbound is not None
     with pytest.raises(ContractError, match=why):
         side.contract(TCP.inbound.address.model_validate({"pattern": pattern}))  # type: ignore[arg-type]

@@ -223,7 +223,7 @@ async def test_requests_that_can_bear_no_id() -> None:
         for value in ([1], {"id": "own"}):
             failure = await refused(service, value)
             assert (failure.code, failure.sent) == (Code.INVALID_ARGUMENT, False)
-        assert await call(service, {}) == {"id": "3"}
+        assert await call(service, {}) == {"id": 3}
 
 
 async def test_server_that_is_down() -> None:
@@ -279,6 +279,7 @@ async def test_certificate_that_nobody_trusts(pki: Path, caplog: pytest.LogCaptu
     async with peer(echo, ssl=context) as server:
         endpoint = WebSocketEndpoint(target=f"wss://127.0.0.1:{server.port}")
         outbound = WebSocketOutbound("out", endpoint, Network(Path()))
+        await outbound.load()
         target = WebSocketTarget(path="/ws")
         service = outbound.service(target, outbound.contract(target), Pattern.REQUEST_REPLY)
         failure = await refused(service)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from adapters.websocket.config import WebSocketEndpoint, WebSocketSource, WebSocketTarget
 from adapters.websocket.inbound import WebSocketInbound
 from adapters.websocket.outbound import WebSocketOutbound
-from gateway.codecs.correlated_json import CorrelatedJson, Correlator
+from gateway.codecs.correlated_json import CorrelatedJson, JsonCorrelation
 from gateway.codecs.format import Unknown
 from gateway.codecs.json import JsonFormat
 from gateway.net.json_error import error_message, told_failure
@@ -34,35 +34,42 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 @given(field=FIELDS, id_=IDS, members=st.dictionaries(st.text(), JSON, max_size=4), indent=st.booleans())
 def test_id_is_put_in_and_taken_out(field: str, id_: Any, members: dict[str, Any], indent: bool) -> None:
     members.pop(field, None)
-    correlator = Correlator(field)
+    correlation = JsonCorrelation(field)
     raw = json.dumps(id_).encode()
     body = json.dumps(members, indent=2 if indent else None, ensure_ascii=indent).encode()
-    written = correlator.write(body, raw)
+    written = correlation.put_reply(body, raw)
     assert json.loads(written) == {field: id_, **members}
-    assert correlator.read(written) == raw
-    assert correlator.read(body) == b""
+    assert correlation.key(written) == raw
+    assert correlation.number(body) is None
+    assert correlation.number(correlation.put_request(body, 17)) == 17
     decode = CorrelatedJson(JsonFormat(), field).decoder(ANY, Unknown.REJECT)
     assert decode(written) == JsonFormat().decoder(ANY, Unknown.REJECT)(body)
 
 
 @given(body=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_anything_is_read_or_refused(body: bytes) -> None:
-    correlator = Correlator("id")
+    correlation = JsonCorrelation("id")
     with suppress(Failure):
-        assert isinstance(json.loads(correlator.read(body) or b"0"), str | int | float)
+        assert isinstance(json.loads(correlation.key(body)), str | int | float)
+    with suppress(Failure):
+        assert isinstance(correlation.number(body), int | None)
     told_failure(body)
 
 
 @pytest.mark.parametrize("body", [b'{"id":"b"}', b'{"id":1,"x":2}', b"[]", b"1", b""])
 def test_id_does_not_replace_another(body: bytes) -> None:
-    with pytest.raises(ValueError):
-        Correlator("id").write(body, b'"a"')
+    with pytest.raises(Failure) as failure:
+        JsonCorrelation("id").put_reply(body, b'"a"')
+    assert failure.value.code is Code.INTERNAL
+    with pytest.raises(Failure) as failure:
+        JsonCorrelation("id").put_request(body, 7)
+    assert (failure.value.code, failure.value.sent) == (Code.INVALID_ARGUMENT, False)
 
 
 @pytest.mark.parametrize("id_", [b"{}", b"[1]", b"null", b"true", b'"' + b"x" * 300 + b'"'])
 def test_ids_are_short_scalars(id_: bytes) -> None:
     with pytest.raises(Failure) as failure:
-        Correlator("id").read(b'{"id":%b}' % id_)
+        JsonCorrelation("id").key(b'{"id":%b}' % id_)
     assert failure.value.path == "$.id"
 
 
@@ -85,7 +92,7 @@ def test_failure_there_and_back() -> None:
     failure = Failure(
         Code.RESOURCE_EXHAUSTED, "slow down", path="$.n", details=[Detail("Quota", {"left": 0})], retry_after=1.5
     )
-    told = told_failure(error_message(failure, b'"id":1'), "id")
+    told = told_failure(JsonCorrelation("id").put_reply(error_message(failure), b"1"), "id")
     assert told is not None
     assert (told.code, told.message, told.path, told.details, told.retry_after) == (
         Code.RESOURCE_EXHAUSTED,
@@ -180,8 +187,9 @@ def test_targets_that_are_refused(options: dict[str, Any], told: str) -> None:
         ({"mode": "stream", "requests": "none"}, {Pattern.SUBSCRIBE}),
     ],
 )
-def test_patterns_of_sources(options: dict[str, Any], patterns: set[Pattern], tmp_path: Any) -> None:
+async def test_patterns_of_sources(options: dict[str, Any], patterns: set[Pattern], tmp_path: Any) -> None:
     inbound = WebSocketInbound("in", WebSocketEndpoint(listen=":1"), Network(tmp_path))
+    await inbound.load()
     contract = inbound.contract(WebSocketSource.model_validate({"path": "/a/{b}", **options}))
     assert contract.patterns == patterns
     assert contract.params == ("b",)

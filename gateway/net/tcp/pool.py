@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.net.counters import Counters
+from gateway.net.free_number import free_number
 from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import bound_port, dial, listen
 from gateway.net.tcp.framing import FramingError
@@ -119,12 +120,8 @@ class Channel(Generic[Q, R]):
 
     def number(self) -> int:
         """One that no request on this connection bears."""
-        numbers = self._correlation.numbers
-        while True:
-            # Zero is what an empty field may read as.
-            self._number = self._number % (numbers - 1) + 1 if numbers else self._number + 1
-            if self._number not in self._waiting:
-                return self._number
+        self._number = free_number(self._number, self._correlation.numbers, self._waiting)
+        return self._number
 
     def _abandon(self, number: int) -> None:
         if number not in self._waiting:

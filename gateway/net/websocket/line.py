@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from itertools import count
+from collections.abc import Callable
+from contextlib import suppress
 
-from gateway.codecs.correlated_json import Correlator
-from gateway.net.json_error import told_failure
+from gateway.codecs.correlation import FieldCorrelation
+from gateway.net.free_number import free_number
 from gateway.net.websocket.connection import GOING_AWAY, PROTOCOL_ERROR, WebSocket, WebSocketClosed
 from gateway.net.websocket.status import code_of_close
 from gateway.status import Code, Failure
@@ -27,40 +28,47 @@ def broken(socket: WebSocket, *, sent: bool = True) -> Failure:
 class WebSocketLine:
     """A connection with its calls.
 
-    replies: whether any come. correlator: None where they come in the order of the requests.
+    replies: whether any come. correlation: None where they come in the order of the requests.
+    told_failure: the failure that a message tells; None where it is a reply.
     """
 
-    def __init__(self, socket: WebSocket, correlator: Correlator | None, *, replies: bool, text: bool) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        correlation: FieldCorrelation | None,
+        told_failure: Callable[[bytes], Failure | None],
+        *,
+        replies: bool,
+        text: bool,
+    ) -> None:
         self.calls = 0
         self.usable = True
         self._socket = socket
-        self._correlator = correlator
+        self._correlation = correlation
+        self._told_failure = told_failure
         self._replies = replies
         self._text = text
-        self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
-        self._ids = count(1)
+        self._waiting: dict[int | None, asyncio.Future[bytes]] = {}
+        self._number = 0
         self._reading = asyncio.create_task(self._read(), name="websocket replies")
 
     async def exchange(self, body: bytes) -> bytes:
         """The reply to this request. Raises Failure."""
-        raw = b""
-        if self._correlator is not None:
-            raw = b'"%d"' % next(self._ids)
-            try:
-                body = self._correlator.write(body, raw)
-            except ValueError as misfit:
-                raise Failure(Code.INVALID_ARGUMENT, f"the request {misfit}", sent=False) from None
+        number: int | None = None
+        if self._correlation is not None:
+            number = self._number = free_number(self._number, self._correlation.numbers, self._waiting)
+            body = self._correlation.put_request(body, number)
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[raw] = reply
+        self._waiting[number] = reply
         try:
             await self.send(body)
             return await reply
         except BaseException:
-            if self._correlator is None and (reply.cancelled() or not reply.done()):
+            if self._correlation is None and (reply.cancelled() or not reply.done()):
                 self.retire()  # the reply that may still come would be taken for another call's
             raise
         finally:
-            self._waiting.pop(raw, None)
+            self._waiting.pop(number, None)
 
     async def send(self, body: bytes) -> None:
         """Raises Failure; sent=False where the peer was gone already."""
@@ -89,26 +97,25 @@ class WebSocketLine:
     def _settle(self, body: bytes) -> bool:
         """Hand a reply to its call; False where nothing can be trusted any more."""
         if not self._replies:
-            failure = told_failure(body)
+            failure = self._told_failure(body)
             log.warning("an upstream answered a one-way message: %s", failure.code.name if failure else "no error")
             return True
-        if self._correlator is None:
-            waiting = self._waiting.get(b"")
+        if self._correlation is None:
+            waiting = self._waiting.get(None)
             if waiting is None or waiting.done():
                 log.warning("an upstream sent a message that no call waits for; its connection is closed")
                 self._socket.close_soon(PROTOCOL_ERROR, "no request waits for this message")
                 return False
         else:
-            try:
-                raw = self._correlator.read(body)
-            except Failure:
-                raw = b""
-            waiting = self._waiting.get(raw if raw[:1] == b'"' else b'"%b"' % raw)
+            number = None
+            with suppress(Failure):
+                number = self._correlation.number(body)
+            waiting = self._waiting.get(number)
             if waiting is None or waiting.done():
                 # Late for its call, or never asked for.
                 log.debug("an upstream sent a reply that no call waits for")
                 return True
-        failure = told_failure(body, "" if self._correlator is None else self._correlator.field)
+        failure = self._told_failure(body)
         if failure is None:
             waiting.set_result(body)
         else:
