@@ -9,26 +9,27 @@ from demo.backends.carrier import STOPS
 from demo.scene import Scene
 from demo.step import Step
 
+_SAID: Final = (("ada", "Is there tea?"), ("bob", "Sencha, still warm."))
+_TALK: Final = [{"guest": guest, "text": text} for guest, text in _SAID]
 
-async def say(scene: Scene) -> None:
+
+async def chat(scene: Scene) -> None:
     caller = scene.caller
     async with AsyncExitStack() as stack:
-        ears = {guest: await stack.enter_async_context(caller.socket("/rooms/tea")) for guest in ("ada", "bob")}
-        elsewhere = await stack.enter_async_context(caller.socket("/rooms/garden"))
-        mouths = {guest: await stack.enter_async_context(caller.socket(f"/rooms/tea/{guest}/say")) for guest in ears}
-        heard: dict[str, list[Any]] = {guest: [] for guest in ears}
+        guests = {name: await stack.enter_async_context(caller.socket(f"/rooms/tea/{name}")) for name, _ in _SAID}
+        elsewhere = await stack.enter_async_context(caller.socket("/rooms/garden/eve"))
+        heard: dict[str, list[Any]] = {name: [] for name in guests}
         scene.report.start()
-        for guest, text in (("ada", "Is there tea?"), ("bob", "Sencha, still warm.")):
-            scene.report.sent(f"WebSocket /rooms/tea/{guest}/say", f'{{"text": "{text}"}}', "json")
-            await mouths[guest].send_json({"text": text})
+        for name, text in _SAID:
+            scene.report.sent(f"WebSocket /rooms/tea/{name}", f'{{"text": "{text}"}}', "json")
+            await guests[name].send_json({"text": text})
             # The next guest answers what was heard.
-            for listener, ear in ears.items():
-                heard[listener].append(await ear.receive_json())
+            for listener, socket in guests.items():
+                heard[listener].append(await socket.receive_json())
         scene.report.stop()
-        for guest, messages in heard.items():
-            scene.report.replied(f"{guest} hears on /rooms/tea", "\n".join(map(json.dumps, messages)), "json")
-        said = [{"text": "Is there tea?"}, {"text": "Sencha, still warm."}]
-        scene.report.expect("what each of both heard", [said, said], list(heard.values()))
+        for name, messages in heard.items():
+            scene.report.replied(f"{name} hears on the same connection", "\n".join(map(json.dumps, messages)), "json")
+        scene.report.expect("what each of both heard", [_TALK, _TALK], list(heard.values()))
         try:
             async with asyncio.timeout(0.1):
                 found = await elsewhere.receive_json()
@@ -37,12 +38,8 @@ async def say(scene: Scene) -> None:
         scene.report.expect("what was heard in another room", None, found)
 
 
-async def late(scene: Scene) -> None:
-    async with scene.caller.socket("/rooms/tea") as ear:
-        heard = [await ear.receive_json() for _ in range(2)]
-    scene.report.sent("WebSocket /rooms/tea")
-    scene.report.replied("eve reads", "\n".join(map(json.dumps, heard)), "json")
-    scene.report.expect("first message", {"text": "Is there tea?"}, heard[0])
+async def read_along(scene: Scene) -> None:
+    scene.report.expect("what was said before", _TALK, await scene.caller.watch("/rooms/tea", count=len(_TALK)))
 
 
 async def track(scene: Scene) -> None:
@@ -55,10 +52,10 @@ async def track(scene: Scene) -> None:
 STEPS: Final = (
     Step(
         "A chat room",
-        "say-in-room",
-        "What a guest says is an event of topic chat.tea.GUEST. Who listens in the room subscribed to chat.tea.*",
-        say,
+        "chat",
+        "What a guest says is an event of topic chat.tea.GUEST; on the same connection each hears chat.tea.*",
+        chat,
     ),
-    Step("A late guest", "listen-in-room", "Events are kept: who comes later reads what was said.", late),
+    Step("Who only listens", "read-along", "Events are kept: who comes later reads what was said.", read_along),
     Step("WebSocket to server-sent events", "track-parcel", "The carrier's stream, until it closes.", track),
 )
