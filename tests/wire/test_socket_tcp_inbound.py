@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,19 @@ async def test_a_frame_over_the_limit_is_refused_unread(framing: dict[str, Any],
         told = await caller.rest()
         assert b"INVALID_ARGUMENT" in told and b"1024" in told
     assert route.requests == [] and counted(net) == {"malformed": 1}
+
+
+async def test_little_more_is_read_after_a_refusal() -> None:
+    sent = 0
+    async with serving(Route(), max_frame_bytes=1024) as side, line(side.port) as caller, asyncio.timeout(20):
+        answer = asyncio.create_task(caller.reader.readline())
+        with suppress(ConnectionError):
+            while True:
+                await caller.say(b"x" * 65536)
+                sent += 65536
+        assert b"1024" in await answer
+    # Beyond what is read, systems buffer some megabytes; in two seconds a hundred times as much could be sent.
+    assert sent < 32 * 1024 * 1024
 
 
 async def test_a_reply_over_the_limit() -> None:

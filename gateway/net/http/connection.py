@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import hdrs, web, web_response
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.net.http.failure import ENCODINGS
@@ -22,6 +23,7 @@ HEADER_SECONDS: Final = 10.0  # from the first byte of a request, or from the co
 STALL_SECONDS: Final = 10.0  # how long a caller may take nothing of its reply
 IDLE_SECONDS: Final = 3600.0
 LINGER_SECONDS: Final = 2.0  # how long what is left of a refused body is read, so that the caller sees the refusal
+LINGER_BYTES: Final = 1024 * 1024  # how much of it, inflated
 CONNECTIONS: Final = 10_000
 
 # The engine has no switch for this header, and a stranger need not know the engine's version.
@@ -33,7 +35,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_line_size": HEADER_BYTES,
     "max_field_size": HEADER_BYTES,
     "max_headers": HEADERS,
-    "lingering_time": LINGER_SECONDS,
+    "lingering_time": 0,  # the engine's own reads any number of bytes
 }
 
 log = logging.getLogger("gateway.http")
@@ -105,6 +107,25 @@ class _Connection(RequestHandler):
         if self._head_bytes + size > HEADER_BYTES and self._messages:
             self._refuse_large_heads()
         self._head_bytes = 0
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished = await super().finish_response(request, resp, start_time)
+        if not request.content.is_eof():
+            await self._linger(request.content)
+        return finished
+
+    async def _linger(self, content: StreamReader) -> None:
+        """Read on for a while: closed with bytes unread, the connection would lose what the caller has not taken."""
+        left = LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self.transport is not None and not self.transport.is_closing() and not content.is_eof():
+                    if left <= 0:
+                        self.transport.pause_reading()
+                        await asyncio.sleep(LINGER_SECONDS)
+                    left -= len(await content.readany())
 
     def _refuse_large_heads(self) -> None:
         """What came in one piece with its body, or with other requests, is measured head by head."""

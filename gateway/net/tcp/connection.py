@@ -14,6 +14,7 @@ from gateway.net.tcp.keepalive import keep_alive
 
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 1024 * 1024  # of what is dropped
 GOODBYE_SECONDS: Final = 0.5  # TLS says goodbye, and may wait for the peer's
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._deaf = False  # nothing more is read
         self._closing = False
         self._unsent = 0
+        self._dropped = 0
         self._gone: asyncio.Future[None] = self._loop.create_future()
 
     # -- what sessions do
@@ -130,7 +132,8 @@ class Connection(asyncio.Protocol):
             self._restart()
 
     def ignore(self) -> None:
-        """No more messages at all; what comes is dropped, so that it is seen when the peer leaves."""
+        """No more messages at all; what comes is dropped, so that it is seen when the peer leaves. After LINGER_BYTES
+        nothing more is read."""
         self._deaf = True
         self._paused = False
         self._regulate()
@@ -226,6 +229,10 @@ class Connection(asyncio.Protocol):
                 self._began = self._moved
             self._reader.feed(data)
             self._pull()
+        else:
+            self._dropped += len(data)
+            if self._dropped > LINGER_BYTES:
+                self._regulate()
 
     def eof_received(self) -> bool:
         self.ended = True
@@ -268,7 +275,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._held and not self._closing:
+        if self._dropped > LINGER_BYTES or (self._held and not self._closing):
             transport.pause_reading()
         else:
             transport.resume_reading()
