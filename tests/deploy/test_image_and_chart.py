@@ -90,11 +90,70 @@ def test_standalone() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
     assert {"name": "ADMIN_LISTEN", "value": "0.0.0.0:9901"} in container["env"]
-    items = pod["volumes"][1]["projected"]["sources"][0]["configMap"]["items"]
+    items = volume(pod, "/etc/gateway")["projected"]["sources"][0]["configMap"]["items"]
     assert {"key": "orders.proto", "path": "schemas/orders.proto"} in items
     config = found["ConfigMap/shop-gateway"]["data"]
     assert config["orders.proto"].strip() == (ROOT / "schemas/orders.proto").read_text().strip()
     assert [port["name"] for port in found["Service/shop-gateway"]["spec"]["ports"]] == ["http"]
+
+
+def test_what_is_written_is_lost_with_the_pod_unless_it_is_to_be_kept() -> None:
+    found = render()
+    pod = found["Deployment/shop-gateway"]["spec"]["template"]["spec"]
+    assert not [name for name in found if name.startswith("PersistentVolumeClaim/")]
+    assert "strategy" not in found["Deployment/shop-gateway"]["spec"]
+    assert volume(pod, "/var/lib/gateway") == {"name": "gateway-data", "emptyDir": {"sizeLimit": "2Gi"}}
+    assert volume(pod, "/tmp")["emptyDir"]
+
+
+@pytest.mark.parametrize("mode", [{}, {"mode": "sidecar", "app": {"name": "orders", "image": "orders:1"}}])
+def test_persistence(mode: dict[str, Any]) -> None:
+    found = render({**mode, "replicas": 1, "persistence": {"enabled": True, "mountPath": "/data", "size": "9Gi"}})
+    deployment = found["Deployment/shop-gateway"]["spec"]
+    assert deployment["strategy"] == {"type": "Recreate"}
+    pod = deployment["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 10001
+    assert volume(pod, "/data")["persistentVolumeClaim"] == {"claimName": "shop-gateway-data"}
+    claim = found["PersistentVolumeClaim/shop-gateway-data"]
+    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9Gi"}}}
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_a_claim_of_ones_own_and_its_class() -> None:
+    kept = {"enabled": True, "existingClaim": "mine"}
+    found = render({"replicas": 1, "persistence": kept})
+    pod = found["Deployment/shop-gateway"]["spec"]["template"]["spec"]
+    assert volume(pod, "/var/lib/gateway")["persistentVolumeClaim"] == {"claimName": "mine"}
+    assert not [name for name in found if name.startswith("PersistentVolumeClaim/")]
+    classed = render({"replicas": 1, "persistence": {"enabled": True, "storageClass": "fast"}})
+    assert classed["PersistentVolumeClaim/shop-gateway-data"]["spec"]["storageClassName"] == "fast"
+
+
+def test_two_replicas_cannot_share_the_files() -> None:
+    with pytest.raises(HelmError, match="replicas must be 1"):
+        render({"replicas": 2, "persistence": {"enabled": True}})
+
+
+def volume(pod: dict[str, Any], path: str) -> dict[str, Any]:
+    """The pod's volume that the gateway finds at this path."""
+    containers = [*pod.get("initContainers", ()), *pod["containers"]]
+    (gateway,) = (container for container in containers if container["name"] == "gateway")
+    (name,) = (mount["name"] for mount in gateway["volumeMounts"] if mount["mountPath"] == path)
+    (found,) = (volume for volume in pod["volumes"] if volume["name"] == name)
+    return dict(found)
+
+
+def test_image_has_the_place_that_the_chart_mounts() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert f"--group=gateway {values['persistence']['mountPath']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+async def test_the_charts_readme_compiles() -> None:
+    """What it tells to write into routes.yaml."""
+    told = next(block for block in (CHART / "README.md").read_text().split("```yaml\n") if block.startswith("gateway:"))
+    config = configuration.read(parse(f"{told.partition('```')[0]}routes: {{}}\n".encode(), "routes.yaml", {}))
+    assert not config.problems
+    assert config.gateway.jobs is not None and config.gateway.jobs.file.startswith("/var/lib/gateway/")
 
 
 def test_grace_is_longer_than_the_drain() -> None:
@@ -111,7 +170,18 @@ def test_sidecar() -> None:
     assert (sidecar["name"], sidecar["restartPolicy"]) == ("gateway", "Always")
 
 
-@pytest.mark.parametrize("values", [{"mode": "daemon"}, {"mode": "sidecar"}, {"ports": []}, {"routes": ""}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mode": "daemon"},
+        {"mode": "sidecar"},
+        {"ports": []},
+        {"routes": ""},
+        {"persistence": {"enabled": True, "path": "/data"}},
+        {"persistence": {"mountPath": "data"}},
+        {"persistence": {"size": "much"}},
+    ],
+)
 def test_values_are_checked(values: dict[str, Any]) -> None:
     with pytest.raises(HelmError), helm.Chart.load(CHART) as chart:
         chart.validate_schema(values=chart.merge_values(values))

@@ -2,6 +2,10 @@
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}-gateway
 {{- end -}}
 
+{{- define "gateway.claim" -}}
+{{- include "gateway.name" . -}}-data
+{{- end -}}
+
 {{- define "gateway.labels" -}}
 app.kubernetes.io/name: gateway
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -63,12 +67,21 @@ volumeMounts:
     readOnly: true
   - name: gateway-tmp
     mountPath: /tmp
+  - name: gateway-data
+    mountPath: {{ .Values.persistence.mountPath }}
 {{- end -}}
 
 {{/* The volumes that the container mounts. One projected volume, so that updates of its files arrive. */}}
 {{- define "gateway.volumes" -}}
 - name: gateway-tmp
   emptyDir: {sizeLimit: 64Mi}
+- name: gateway-data
+  {{- if .Values.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.persistence.existingClaim | default (include "gateway.claim" .) }}
+  {{- else }}
+  emptyDir: {sizeLimit: {{ .Values.persistence.size }}}
+  {{- end }}
 - name: gateway
   projected:
     sources:
