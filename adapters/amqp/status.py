@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from aiormq import exceptions
+from aiormq import channel, connection, exceptions
 from pamqp import commands
 
 from gateway.status import Code, Disposition, Failure, disposition
@@ -41,20 +41,9 @@ FROM_WIRE: Final[Mapping[int, tuple[Code, str]]] = {
 """A reply code of a returned message, a closed channel or a closed connection."""
 
 _REPLY_CODES: Final[Mapping[type[BaseException], int]] = {
-    exceptions.ChannelAccessRefused: 403,
-    exceptions.ChannelNotFoundEntity: 404,
-    exceptions.ChannelLockedResource: 405,
-    exceptions.ChannelPreconditionFailed: 406,
+    **{kind: code for code, kind in channel.EXCEPTION_MAPPING.items()},
+    **{kind: code for code, kind in connection.EXCEPTION_MAPPING.items()},
     exceptions.ProbableAuthenticationError: 403,
-    exceptions.ConnectionFrameError: 501,
-    exceptions.ConnectionSyntaxError: 502,
-    exceptions.ConnectionCommandInvalid: 503,
-    exceptions.ConnectionChannelError: 504,
-    exceptions.ConnectionUnexpectedFrame: 505,
-    exceptions.ConnectionResourceError: 506,
-    exceptions.ConnectionNotAllowed: 530,
-    exceptions.ConnectionNotImplemented: 540,
-    exceptions.ConnectionInternalError: 541,
 }
 
 

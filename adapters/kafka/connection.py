@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.broker.keeper import Keeper, Kept, Trouble
+from gateway.net.broker.keeper import Keeper, Kept, Pulse, Trouble, unhurried
 from gateway.net.network import Network
 from gateway.net.tls import client_context
 from gateway.status import Failure
@@ -107,37 +107,18 @@ class Connection:
         return Trouble(why, told, known)
 
 
-class Pulse:
-    """Tells the keeper of a consumer whether its brokers answer."""
+def pulse(keeper: Keeper[AIOKafkaConsumer], client: AIOKafkaConsumer) -> Pulse[AIOKafkaConsumer]:
+    """Of a consumer that has started."""
+    return Pulse(keeper, client, SILENCE_SECONDS, SILENT)
 
-    def __init__(self, keeper: Keeper[AIOKafkaConsumer], client: AIOKafkaConsumer) -> None:
-        self._keeper = keeper
-        self._client = client
-        self._answered = 0
-        self._heard = asyncio.get_running_loop().time()
 
-    def feel(self, asked: Iterable[TopicPartition]) -> None:
-        """asked: the partitions that records are being asked of."""
-        now = asyncio.get_running_loop().time()
-        answered = max((self._client.last_poll_timestamp(where) or 0 for where in asked), default=None)
-        if answered != self._answered:
-            self._answered, self._heard = answered or 0, now
-        if now - self._heard > SILENCE_SECONDS:
-            self._keeper.down(SILENT)
-        else:
-            self._keeper.up(self._client)
+def answered(client: AIOKafkaConsumer, asked: Iterable[TopicPartition]) -> int | None:
+    """As Pulse.feel has it. asked: the partitions that records are being asked of."""
+    return max((client.last_poll_timestamp(where) or 0 for where in asked), default=None)
 
 
 async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """client.start(), which must not be cancelled in haste: it would leave its connection open."""
-    starting = asyncio.create_task(client.start(), name="kafka client starts")
-    try:
-        await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.wait((starting,), timeout=CONNECT_SECONDS)
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        raise
+    await unhurried(client.start(), CONNECT_SECONDS)
 
 
 async def reachable(client: AIOKafkaClient) -> bool:

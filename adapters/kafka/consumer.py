@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, log, start
+from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, log, pulse, start
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import Delivery, asks, headers_of, reply_address, reply_headers, wire_headers
+from adapters.kafka.record import Delivery, asks, headers_of, metadata_of, reply_address, reply_headers, wire_headers
 from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
 from gateway.net.broker.keeper import Keeper, bounded
@@ -143,11 +143,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Commit now and then. Raises what broke the consumer."""
-        pulse = Pulse(self._keeper, client)
-        pulse.feel(())
+        heart = pulse(self._keeper, client)
         while True:
             await self._windows.tend(COMMIT_SECONDS)
-            pulse.feel(self._windows.asking)
+            heart.feel(answered(client, self._windows.asking))
 
     async def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         if self._client is None:
@@ -189,14 +188,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """As Courier.deliver."""
         binding, record = self.binding, delivery.record
         headers, trace = headers_of(record, binding.headers)
-        params = {
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp * 1_000_000,
-        }
-        context = Context(peer=delivery.name, trace=trace)
-        return await binding.service.call(Message(record.value, headers, params, record.key), context)
+        request = Message(record.value, headers, metadata_of(record.topic, record), record.key)
+        return await binding.service.call(request, Context(peer=delivery.name, trace=trace))
 
     def grave(self, delivery: Delivery) -> str:
         """As Courier.grave."""

@@ -7,15 +7,14 @@ from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
+from adapters.kafka.record import METADATA
 from gateway.net.broker.settlement import UNLIMITED, counts_of
 from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
-from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
-METADATA: Final[dict[str, Scalar]] = {"topic": STRING, "partition": INT32, "offset": INT64, "timestamp": TIMESTAMP}
 
 
 class KafkaInbound:

@@ -1,12 +1,13 @@
 """Outbound: publishes to topics, and asks over them."""
 
-from typing import Final
+from typing import Any, Final
 
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
-from adapters.kafka.producer import Confirmed, Producer
+from adapters.kafka.producer import Producer
 from adapters.kafka.record import (
     ASKING,
+    METADATA,
     REPLY_PARTITION,
     REPLY_TO,
     WireHeaders,
@@ -22,16 +23,10 @@ from gateway.net.broker.workers import Workers
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, UnaryService
-from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
+from gateway.schema.types import STRING, Scalar
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
-RECEIPT: Final[dict[str, Scalar]] = {
-    "topic": STRING,
-    "partition": INT32,
-    "offset": INT64,
-    "timestamp": TIMESTAMP,
-    "id": STRING,
-}
+RECEIPT: Final[dict[str, Scalar]] = {**METADATA, "id": STRING}
 _GIVEN: Final = frozenset({TRACEPARENT, MESSAGE_ID})
 
 
@@ -94,26 +89,16 @@ class Publish(UnaryService):
         self._producer = producer
 
     async def call(self, request: Message, context: Context) -> Message:
-        confirmed, identity = await self._publish(request, context, wire_headers(request.headers, _GIVEN))
-        return Message(
-            None,
-            params={
-                "topic": self._topic,
-                "partition": confirmed.partition,
-                "offset": confirmed.offset,
-                "timestamp": confirmed.timestamp * 1_000_000,
-                "id": identity,
-            },
-        )
+        return Message(None, params=await self._publish(request, context, wire_headers(request.headers, _GIVEN)))
 
-    async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> tuple[Confirmed, str]:
-        """Where the brokers keep it, and its message id."""
+    async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> dict[str, Any]:
+        """The receipt."""
         identity = message_id(request.headers)
         headers.append((MESSAGE_ID, identity.encode()))
         if context.trace:
             headers.append((TRACEPARENT, context.trace.encode()))
-        confirmed = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
-        return confirmed, identity
+        found = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
+        return {**found, "id": identity}
 
 
 class Request(Publish):

@@ -1,9 +1,8 @@
 """Producer: publishes with acks=all over a connection that is kept up in the background."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
-import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
@@ -19,6 +18,7 @@ from aiokafka.errors import (
 
 from adapters.kafka.config import Endpoint
 from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
+from adapters.kafka.record import WireHeaders, metadata_of
 from adapters.kafka.status import failure, unreachable
 from gateway.net.broker.keeper import Keeper
 from gateway.status import Code, Failure, invalid
@@ -34,14 +34,6 @@ FLUSH_SECONDS: Final = 5.0
 _HARMLESS: Final = (MessageSizeTooLargeError, KafkaTimeoutError, UnknownTopicOrPartitionError)
 # How brokers answer InitProducerId that don't know it.
 _NOT_IDEMPOTENT: Final = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
-
-
-class Confirmed(msgspec.Struct, frozen=True):
-    """Where the brokers keep a record. timestamp: milliseconds since the epoch."""
-
-    partition: int
-    offset: int
-    timestamp: int
 
 
 class Producer:
@@ -80,10 +72,11 @@ class Producer:
         topic: str,
         value: bytes | None,
         key: bytes | None,
-        headers: list[tuple[str, bytes | None]],
+        headers: WireHeaders,
         partition: int | None = None,
-    ) -> Confirmed:
-        """Return once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is unknown."""
+    ) -> dict[str, Any]:
+        """Return its METADATA once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is
+        unknown."""
         if value is None and key is None:
             raise invalid("a message without a body needs a key")
         client = self._keeper.client or await self._keeper.get()
@@ -107,7 +100,7 @@ class Producer:
         finally:
             self._open -= 1
         self._confirmed += 1
-        return Confirmed(found.partition, found.offset, found.timestamp)
+        return metadata_of(topic, found)
 
     async def partitions(self, topic: str) -> set[int]:
         """The partitions of a topic, which the brokers may create of themselves; waits for them. Raises Failure."""

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
+from aiokafka.structs import RecordMetadata
 
 from adapters.kafka.config import TOPIC_NAME
 from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
 from gateway.net.broker.reply import CORRELATION_ID, Reply
+from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 from gateway.status import invalid
 
+METADATA: Final[dict[str, Scalar]] = {"topic": STRING, "partition": INT32, "offset": INT64, "timestamp": TIMESTAMP}
 CONTENT_TYPE: Final = "content-type"
 REPLY_PARTITION: Final = "reply-partition"
 REPLY_TO: Final = "reply-to"
@@ -59,6 +62,12 @@ class Delivery(msgspec.Struct):
     def origin(self) -> Mapping[str, str]:
         record = self.record
         return {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
+
+
+def metadata_of(topic: str, found: ConsumerRecord | RecordMetadata) -> dict[str, Any]:
+    """After METADATA."""
+    moment = found.timestamp * 1_000_000
+    return {"topic": topic, "partition": found.partition, "offset": found.offset, "timestamp": moment}
 
 
 def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Header], str]:

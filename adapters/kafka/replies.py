@@ -4,7 +4,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import CLOSE_SECONDS, Connection, Pulse, start
+from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
@@ -90,15 +90,14 @@ class Replies:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         """Raises what broke the client."""
-        pulse = Pulse(self._keeper, client)
-        pulse.feel(())
+        heart = pulse(self._keeper, client)
         while True:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:
                     self._next[place] = record.offset + 1
                     self._pending.take((header_of(record, CORRELATION_ID) or b"").decode(errors="replace"), record)
             assigned = client.assignment()
-            pulse.feel(assigned)
+            heart.feel(answered(client, assigned))
             known = client.partitions_for_topic(self._topic) or set()
             if self._partition is None and len(known) > len(assigned):
                 await self._assign(client, known)

@@ -41,11 +41,9 @@ FROM_WIRE: Final[Mapping[type[Exception], tuple[Code, str]]] = {
     errors.NotEnoughReplicasAfterAppendError: (Code.UNAVAILABLE, _BUSY),
     errors.KafkaTimeoutError: (Code.UNAVAILABLE, _BUSY),
     errors.RequestTimedOutError: (Code.UNAVAILABLE, _BUSY),
-    errors.KafkaConnectionError: (Code.UNAVAILABLE, _UNREACHABLE),
     errors.KafkaStorageError: (Code.UNAVAILABLE, _BUSY),
     errors.OutOfOrderSequenceNumber: (Code.UNAVAILABLE, _BUSY),
     errors.ProducerFenced: (Code.UNAVAILABLE, _BUSY),
-    errors.ProducerClosed: (Code.UNAVAILABLE, _UNREACHABLE),
     errors.KafkaError: (Code.UNAVAILABLE, _UNREACHABLE),
 }
 """A client's or broker's error by its class or the nearest base of it."""
@@ -53,11 +51,8 @@ FROM_WIRE: Final[Mapping[type[Exception], tuple[Code, str]]] = {
 
 def failure(error: errors.KafkaError, *, sent: bool = True) -> Failure:
     """The Failure of an error, in words that name no host."""
-    for kind in type(error).__mro__:
-        found = FROM_WIRE.get(kind)
-        if found is not None:
-            return Failure(*found, sent=sent)
-    return Failure(Code.UNAVAILABLE, _UNREACHABLE, sent=sent)
+    kind = next(kind for kind in type(error).__mro__ if kind in FROM_WIRE)
+    return Failure(*FROM_WIRE[kind], sent=sent)
 
 
 def unreachable(*, sent: bool = False) -> Failure:

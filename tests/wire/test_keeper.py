@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.net.broker import keeper as keepers
-from gateway.net.broker.keeper import Keeper, Trouble
+from gateway.net.broker.keeper import Keeper, Pulse, Trouble
 from gateway.status import Code, Failure
 
 GONE = Failure(Code.UNAVAILABLE, "gone")
@@ -212,3 +212,22 @@ async def test_a_library_that_tells_cancellation_as_an_error_of_its_own_does_not
         async with asyncio.timeout(5):
             await peer.keeper.stop()
         assert peer.served == 1
+
+
+async def test_a_pulse_is_lost_by_silence_alone() -> None:
+    async with kept(works) as peer:
+        await turns(lambda: peer.served == 1)
+        pulse = Pulse(peer.keeper, 1, 0.05, "silent")
+        assert await peer.keeper.get() == 1
+        for answered in (7, 7):
+            pulse.feel(answered)
+            await asyncio.sleep(0.1)
+        pulse.feel(7)
+        assert peer.keeper.unready == "silent"
+        pulse.feel(8)
+        assert not peer.keeper.unready
+        await asyncio.sleep(0.1)
+        pulse.feel(None)
+        await asyncio.sleep(0.1)
+        pulse.feel(None)
+        assert not peer.keeper.unready

@@ -178,6 +178,42 @@ def cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+async def unhurried(opening: Awaitable[Any], seconds: float) -> None:
+    """Await what opens something; cancelled, leave it so long to end, because what it opens would stay open."""
+    task = asyncio.ensure_future(opening)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await bounded(task, seconds)
+        raise
+
+
+class Pulse(Generic[T]):
+    """Tells a keeper by its peer's answers whether its client works.
+
+    silence: seconds without an answer after which it does not. why: it is not up then.
+    """
+
+    def __init__(self, keeper: Keeper[T], client: T, silence: float, why: str) -> None:
+        self._keeper = keeper
+        self._client = client
+        self._silence = silence
+        self._why = why
+        self._answered = 0
+        self._heard = asyncio.get_running_loop().time()
+        keeper.up(client)
+
+    def feel(self, answered: int | None) -> None:
+        """answered: when it last did, on whatever clock; None where it was asked nothing."""
+        now = asyncio.get_running_loop().time()
+        if answered is None or answered != self._answered:
+            self._answered, self._heard = answered or 0, now
+        if now - self._heard > self._silence:
+            self._keeper.down(self._why)
+        else:
+            self._keeper.up(self._client)
+
+
 async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = False) -> None:
     """Await what closes something, for so long at most, whatever it raises.
 
