@@ -1,4 +1,4 @@
-"""WebSocket with JSON messages, in and out."""
+"""WebSocket with messages of declared formats, in and out."""
 
 from adapters.websocket.config import WebSocketEndpoint, WebSocketSource, WebSocketTarget
 from adapters.websocket.inbound import WebSocketInbound
@@ -8,7 +8,7 @@ from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(
     protocol="websocket",
-    summary="JSON messages over WebSocket: one way, request and reply with correlation, streams either way or both",
+    summary="WebSocket: messages as JSON, text, bytes or declared records; one way, request and reply, streams",
     endpoint=WebSocketEndpoint,
     inbound=Side(address=WebSocketSource, open=WebSocketInbound, patterns=frozenset(Pattern)),
     outbound=Side(address=WebSocketTarget, open=WebSocketOutbound, patterns=frozenset(Pattern)),

@@ -117,3 +117,34 @@ async def test_streams_of_an_upstream() -> None:
             with pytest.raises(Failure) as failure:
                 await replies(service, Message(None))
             assert failure.value.code is Code.UNAVAILABLE
+
+
+# -- records, as bytes
+
+
+RECORD = {
+    "format": "record",
+    "record": {"fields": [{"name": "id", "type": "u16"}, {"name": "say", "type": "text", "width": 3}]},
+}
+
+
+async def test_records_of_a_caller() -> None:
+    async def keep(request: Message, context: Context) -> Message:
+        if request.body.endswith(b"bad"):
+            raise Failure(Code.NOT_FOUND, "none")
+        return Message(request.body)
+
+    async with serving(keep, {"correlation": {"field": "id"}}, **RECORD) as served:
+        outcome = await _call(served.url, messages=["\1\0tea"], replies=1)
+        assert (outcome["messages"], outcome["code"]) == ([{"binary": b"\1\0tea".hex()}], 1000)
+        outcome = await _call(served.url, messages=["\1\0bad"], replies=None)
+        assert (outcome["messages"], outcome["code"], outcome["reason"]) == ([], 4005, "none")
+
+
+async def test_records_to_an_upstream() -> None:
+    async with NODE.running("server.mjs") as server:
+        port = await server.line()
+        address = {"path": "/echo", "correlation": {"field": "id"}}
+        async with calling(port, address, **RECORD) as service:
+            done = await asyncio.gather(*(service.call(Message(b"\0\0%03d" % n), Context()) for n in range(20)))
+    assert [reply.body[2:] for reply in done] == [b"%03d" % n for n in range(20)]
