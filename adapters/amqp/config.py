@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from yarl import URL
 
 from gateway import port
-from gateway.codecs.json_settings import JsonSettings
+from gateway.broker import Answers, BrokerEndpoint, Mode
 from gateway.duration import Duration
 from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
@@ -43,7 +43,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Endpoint(JsonSettings, port.Endpoint):
+class Endpoint(BrokerEndpoint):
     # A url that is refused has a password in it, too.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     url: Annotated[SecretStr, AfterValidator(_url)] = Field(
@@ -57,12 +57,6 @@ class Endpoint(JsonSettings, port.Endpoint):
         ge=1,
         le=600,
         description="Pulse of each connection, in whole seconds; one that is silent for three is given up.",
-    )
-    max_message_bytes: int = Field(
-        default=1024 * 1024,
-        ge=1,
-        le=512 * 1024 * 1024,
-        description="Largest message either way, in bytes. Keep it within the broker's max_message_size.",
     )
 
     @model_validator(mode="after")
@@ -135,7 +129,7 @@ class Source(Retries, port.Address):
         default=None,
         description="Create the queue where it is not there, and bind it. Without, it must be there.",
     )
-    replies: Literal["none", "one"] = Field(
+    replies: Answers = Field(
         default="none",
         description="one: a message with a reply_to gets the route's reply there, with its correlation_id, before it "
         "is acknowledged; a failure as a reply with the header gateway-status and a problem+json body.",
@@ -182,7 +176,7 @@ class Target(port.Address):
         default=None,
         description="Create the exchange where it is not there. Without, it must be there.",
     )
-    mode: Literal["accepted", "reply"] = Field(
+    mode: Mode = Field(
         default="accepted",
         description="accepted: answer once the broker has the message. reply: answer with the reply that a consumer "
         "sends to reply_to (direct reply-to), within the route's deadline.",

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Final
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -18,6 +19,7 @@ from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
 from adapters.amqp.publisher import Publisher
 from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
+from gateway.net.broker.in_flight import InFlight
 from gateway.net.broker.keeper import bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
@@ -57,9 +59,7 @@ class Consumer:
         self._settlement = Settlement(f"amqp queue {queue}", counts, endpoint.max_message_bytes, log)
         self._open: AbstractChannel | None = None
         self._tag = ""
-        self._running: set[asyncio.Task[Any]] = set()
-        self._ending: asyncio.Future[None] | None = None
-        self._redelivery: Redelivery | None = None
+        self._in_flight = InFlight(self.source)
         self._draining = False
 
     @property
@@ -69,26 +69,20 @@ class Consumer:
 
     def start(self) -> None:
         """Consume in the background."""
-        source = self.source
-        self._ending = asyncio.get_running_loop().create_future()
-        self._redelivery = Redelivery(source.max_deliveries, source.backoff, source.max_backoff, self._ending)
+        self._draining = False
+        self._in_flight.start()
         self._letters.start()
-        if source.replies == "one":
+        if self.source.replies == "one":
             self._replies.start()
         self._channel.start()
 
     async def drain(self) -> None:
         """Take nothing more; return when what runs is done. What waits for another try goes back into the queue."""
-        if self._ending is None:
-            return
         self._draining = True
         if self._open is not None and self._tag:
             tag, self._tag = self._tag, ""
             await bounded(self._open.basic_cancel(tag), CLOSE_SECONDS)
-        if not self._ending.done():
-            self._ending.set_result(None)
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._in_flight.drain()
 
     async def stop(self) -> None:
         """Cancel what runs: the broker keeps what is not acknowledged."""
@@ -113,35 +107,28 @@ class Consumer:
         """The broker did, because the queue was deleted or moved."""
         if self._open is not None:
             # Not from within the channel's own reader, which would wait for itself.
-            closing = asyncio.create_task(self._open.close(ChannelNotFoundEntity("the queue was deleted")))
-            self._running.add(closing)
-            closing.add_done_callback(self._running.discard)
+            closing = self._open.close(ChannelNotFoundEntity("the queue was deleted"))
+            self._in_flight.add(asyncio.create_task(closing, name="amqp channel closes"))
 
     def _abandon(self) -> None:
         """What was taken is no longer the gateway's."""
         self._open, self._tag = None, ""
-        for task in self._running:
-            task.cancel()
+        self._in_flight.cancel()
 
     async def _take(self, message: DeliveredMessage) -> None:
-        task = asyncio.current_task()
-        redelivery = self._redelivery
-        if task is None or redelivery is None:
-            return
-        self._running.add(task)
-        try:
-            delivery = delivery_of(message, self.source.queue)
-            now = asyncio.get_running_loop().time()
-            if self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to:
-                delivery.asks, delivery.deadline = True, now + delivery.properties.patience
-            settled = await self._settlement.settle(self, delivery, redelivery, now + HOLD_SECONDS)
-            with suppress(*BROKEN):  # the broker delivers it again
-                if settled:
-                    await message.channel.basic_ack(delivery.tag, wait=False)
-                else:
-                    await message.channel.basic_nack(delivery.tag, requeue=True, wait=False)
-        finally:
-            self._running.discard(task)
+        await self._in_flight.handle(partial(self._settle, message))
+
+    async def _settle(self, message: DeliveredMessage, redelivery: Redelivery) -> None:
+        delivery = delivery_of(message, self.source.queue)
+        now = asyncio.get_running_loop().time()
+        if self.binding.pattern is Pattern.REQUEST_REPLY and delivery.properties.reply_to:
+            delivery.asks, delivery.deadline = True, now + delivery.properties.patience
+        settled = await self._settlement.settle(self, delivery, redelivery, now + HOLD_SECONDS)
+        with suppress(*BROKEN):  # the broker delivers it again
+            if settled:
+                await message.channel.basic_ack(delivery.tag, wait=False)
+            else:
+                await message.channel.basic_nack(delivery.tag, requeue=True, wait=False)
 
     # -- as a Courier
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from adapters.amqp.config import Endpoint, Source, identity
 from adapters.amqp.connection import Connection
@@ -11,10 +10,7 @@ from adapters.amqp.delivery import METADATA, UNCERTAIN
 from gateway.net.broker.settlement import counts_of
 from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
-from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
-
-PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 
 
 class AmqpInbound:
@@ -36,18 +32,14 @@ class AmqpInbound:
 
     def contract(self, address: Source) -> Contract:
         letters = address.letters
-        asks = address.replies == "one"
         where = f"exchange {letters.exchange}" if letters.exchange else f"queue {letters.routing_key}"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self._endpoint.format,
-            unknown=self._endpoint.unknown,
+        return self._endpoint.consuming(
+            f"queue {address.queue} of {self._endpoint.place}, {address.prefetch} at once",
+            address.replies,
+            letters=where,
+            claim=f"queue {address.queue} of {self._endpoint.place}",
             metadata=METADATA,
             uncertain=UNCERTAIN,
-            headers=self._endpoint.forwarded,
-            claim=f"queue {address.queue} of {self._endpoint.place}",
-            describe=f"consumes queue {address.queue} of {self._endpoint.place}, {address.prefetch} at once"
-            f"{', and replies' if asks else ''}; dead letters go to {where}",
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:

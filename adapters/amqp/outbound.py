@@ -17,7 +17,6 @@ from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
 from gateway.codecs.amqp_properties import WireError, write
-from gateway.codecs.format import Unknown
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Header, Message
 from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_of
@@ -29,7 +28,6 @@ from gateway.port import Contract, UnaryService
 from gateway.schema.types import STRING, Scalar
 from gateway.status import invalid
 
-PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
 TRANSIENT: Final = 1
 LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
@@ -52,19 +50,15 @@ class AmqpOutbound:
         await self._connection.load()
 
     def contract(self, address: Target) -> Contract:
-        asks = address.mode == "reply"
         where = f"exchange {address.exchange}" if address.exchange else "the default exchange"
         taken = "a queue" if address.mandatory else "the broker"
-        end = "the consumer's reply" if asks else f"once {taken} has it"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self._endpoint.format,
-            unknown=Unknown.DROP,
+        return self._endpoint.publishing(
+            f"{where} of {self._endpoint.place}, routing key {address.routing_key or 'none'}",
+            address.mode,
+            confirmed=f"once {taken} has it",
+            replied="the consumer's reply",
             sources=_sources(address),
-            receipt={} if asks else RECEIPT,
-            headers=self._endpoint.forwarded,
-            describe=f"publishes to {where} of {self._endpoint.place}, "
-            f"routing key {address.routing_key or 'none'}, and answers {end}",
+            receipt=RECEIPT,
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":

@@ -2,18 +2,17 @@
 
 from adapters.kafka.backbone import BACKBONE
 from adapters.kafka.config import Endpoint, Source, Target
-from adapters.kafka.inbound import PATTERNS as INBOUND
 from adapters.kafka.inbound import KafkaInbound
-from adapters.kafka.outbound import PATTERNS as OUTBOUND
 from adapters.kafka.outbound import KafkaOutbound
+from gateway.broker import PATTERNS
 from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(
     protocol="kafka",
     summary="Apache Kafka: consumer groups in, confirmed publishing out.",
     endpoint=Endpoint,
-    inbound=Side(address=Source, open=KafkaInbound, patterns=INBOUND, settles=True),
-    outbound=Side(address=Target, open=KafkaOutbound, patterns=OUTBOUND),
+    inbound=Side(address=Source, open=KafkaInbound, patterns=PATTERNS, settles=True),
+    outbound=Side(address=Target, open=KafkaOutbound, patterns=PATTERNS),
     backbone=BACKBONE,
     examples={
         "endpoints": {"events": {"bootstrap_servers": ["127.0.0.1:9092"], "forward_headers": ["message-id"]}},

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
-from gateway.codecs.json_settings import JsonSettings
+from gateway.broker import Answers, BrokerEndpoint, Mode
 from gateway.duration import Duration
 from gateway.net.address import split_host_port
 from gateway.net.broker.redelivery import Retries
@@ -37,7 +37,7 @@ class Sasl(BaseModel):
     password: SecretStr = Field(description="That user's password; never logged.")
 
 
-class Endpoint(JsonSettings, port.Endpoint):
+class Endpoint(BrokerEndpoint):
     bootstrap_servers: Annotated[
         tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | tuple[str, ...])
     ] = Field(
@@ -56,12 +56,6 @@ class Endpoint(JsonSettings, port.Endpoint):
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         default="none", description="How published batches are compressed."
-    )
-    max_message_bytes: int = Field(
-        default=1024 * 1024,
-        ge=1,
-        le=256 * 1024 * 1024,
-        description="Largest message either way, in bytes. Keep it within the broker's message.max.bytes.",
     )
 
     @field_validator("bootstrap_servers")
@@ -84,7 +78,7 @@ class Source(Retries, port.Address):
     start: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where a group begins that has not come anywhere yet."
     )
-    replies: Literal["none", "one"] = Field(
+    replies: Answers = Field(
         default="none",
         description="one: a record with the headers reply-to (a topic) and correlation-id gets the route's reply "
         "there, with its correlation-id and in the partition that its header reply-partition names, before its offset "
@@ -159,7 +153,7 @@ class Target(port.Address):
     partition: int | None = Field(
         default=None, ge=0, description="Publish to this partition alone, instead of the one that the key chooses."
     )
-    mode: Literal["accepted", "reply"] = Field(
+    mode: Mode = Field(
         default="accepted",
         description="accepted: answer once the brokers have the record. reply: answer with the record that a consumer "
         "publishes to reply_topic with the request's correlation-id, within the route's deadline.",

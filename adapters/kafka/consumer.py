@@ -11,9 +11,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, To
 from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, log, pulse, start
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import Delivery, asks, headers_of, metadata_of, reply_address, reply_headers, wire_headers
+from adapters.kafka.record import Delivery, asks, metadata_of, reply_address, reply_headers
 from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
+from gateway.net.broker.byte_headers import byte_headers, read_headers
 from gateway.net.broker.keeper import Keeper, bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
@@ -187,7 +188,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def deliver(self, delivery: Delivery) -> Message:
         """As Courier.deliver."""
         binding, record = self.binding, delivery.record
-        headers, trace = headers_of(record, binding.headers)
+        headers, trace = read_headers(record.headers, binding.headers)
         request = Message(record.value, headers, metadata_of(record.topic, record), record.key)
         return await binding.service.call(request, Context(peer=delivery.name, trace=trace))
 
@@ -198,7 +199,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def bury(self, delivery: Delivery, reason: Sequence[tuple[str, str]]) -> None:
         """As Courier.bury."""
         record = delivery.record
-        headers = [*record.headers, *wire_headers(reason)]
+        headers = [*record.headers, *byte_headers(reason)]
         # aiokafka can't publish a record that has neither key nor value.
         value = b"" if record.value is None and record.key is None else record.value
         await self._producer.publish(self.grave(delivery), value, record.key, headers)

@@ -1,7 +1,6 @@
 """Inbound: consumes topics."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from adapters.kafka.config import Endpoint, Source
 from adapters.kafka.connection import Connection
@@ -11,10 +10,7 @@ from adapters.kafka.record import METADATA
 from gateway.net.broker.settlement import UNLIMITED, counts_of
 from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network
-from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
-
-PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 
 
 class KafkaInbound:
@@ -37,17 +33,13 @@ class KafkaInbound:
     def contract(self, address: Source) -> Contract:
         topics = ", ".join(address.topic)
         group = self._group(address)
-        asks = address.replies == "one"
         letters = ", ".join(dict.fromkeys(address.dead_letter_topic(topic) for topic in address.topic))
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self._endpoint.format,
-            unknown=self._endpoint.unknown,
-            metadata=METADATA,
-            headers=self._endpoint.forwarded,
+        return self._endpoint.consuming(
+            f"topic {topics} as group {group} from {address.start}",
+            address.replies,
+            letters=letters,
             claim=f"consumer group {group} of topic {topics}",
-            describe=f"consumes topic {topics} as group {group} from {address.start}"
-            f"{', and replies' if asks else ''}; dead letters go to {letters}",
+            metadata=METADATA,
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:

@@ -5,19 +5,10 @@ from typing import Any, Final
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import (
-    ASKING,
-    METADATA,
-    REPLY_PARTITION,
-    REPLY_TO,
-    WireHeaders,
-    header_of,
-    headers_of,
-    wire_headers,
-)
+from adapters.kafka.record import ASKING, METADATA, REPLY_PARTITION, REPLY_TO
 from adapters.kafka.replies import Replies
-from gateway.codecs.format import Unknown
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
+from gateway.net.broker.byte_headers import ByteHeaders, byte_headers, last_header, read_headers
 from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_id, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.network import Network
@@ -25,7 +16,6 @@ from gateway.pattern import Pattern
 from gateway.port import Contract, UnaryService
 from gateway.schema.types import STRING, Scalar
 
-PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 RECEIPT: Final[dict[str, Scalar]] = {**METADATA, "id": STRING}
 _GIVEN: Final = frozenset({TRACEPARENT, MESSAGE_ID})
 
@@ -47,17 +37,14 @@ class KafkaOutbound:
         await self._connection.load()
 
     def contract(self, address: Target) -> Contract:
-        asks = address.mode == "reply"
         where = f"partition {address.partition}" if address.partition is not None else f"key {address.key or 'none'}"
-        end = f"the reply in topic {address.reply_topic}" if asks else "once all in-sync replicas have it"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self._endpoint.format,
-            unknown=Unknown.DROP,
+        return self._endpoint.publishing(
+            f"topic {address.topic}, {where}",
+            address.mode,
+            confirmed="once all in-sync replicas have it",
+            replied=f"the reply in topic {address.reply_topic}",
             sources={"key": address.key} if address.key else {},
-            receipt={} if asks else RECEIPT,
-            headers=self._endpoint.forwarded,
-            describe=f"publishes to topic {address.topic}, {where}, and answers {end}",
+            receipt=RECEIPT,
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
@@ -89,9 +76,9 @@ class Publish(UnaryService):
         self._producer = producer
 
     async def call(self, request: Message, context: Context) -> Message:
-        return Message(None, params=await self._publish(request, context, wire_headers(request.headers, _GIVEN)))
+        return Message(None, params=await self._publish(request, context, byte_headers(request.headers, _GIVEN)))
 
-    async def _publish(self, request: Message, context: Context, headers: WireHeaders) -> dict[str, Any]:
+    async def _publish(self, request: Message, context: Context, headers: ByteHeaders) -> dict[str, Any]:
         """The receipt."""
         identity = message_id(request.headers)
         headers.append((MESSAGE_ID, identity.encode()))
@@ -111,16 +98,16 @@ class Request(Publish):
         self._replies = replies
         self._wanted = wanted
         self._limit = limit
-        self._asking: WireHeaders = [(REPLY_TO, address.reply_topic.encode())]
+        self._asking: ByteHeaders = [(REPLY_TO, address.reply_topic.encode())]
         if address.reply_partition is not None:
             self._asking.append((REPLY_PARTITION, b"%d" % address.reply_partition))
 
     async def call(self, request: Message, context: Context) -> Message:
-        headers = wire_headers(request.headers, _GIVEN | ASKING)
+        headers = byte_headers(request.headers, _GIVEN | ASKING)
         with await self._replies.ask() as question:
             asking = [*self._asking, (CORRELATION_ID, question.correlation_id.encode())]
             await self._publish(request, context, headers + asking)
             record = await question.reply
-        found, _ = headers_of(record, self._wanted)
-        status = (header_of(record, GATEWAY_STATUS) or b"").decode(errors="replace")
+        found, _ = read_headers(record.headers, self._wanted)
+        status = (last_header(record.headers, GATEWAY_STATUS) or b"").decode(errors="replace")
         return message_of(record.value or b"", found, status, self._limit)

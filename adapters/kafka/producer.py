@@ -18,8 +18,9 @@ from aiokafka.errors import (
 
 from adapters.kafka.config import Endpoint
 from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
-from adapters.kafka.record import WireHeaders, metadata_of
+from adapters.kafka.record import metadata_of
 from adapters.kafka.status import failure, unreachable
+from gateway.net.broker.byte_headers import ByteHeaders
 from gateway.net.broker.keeper import Keeper
 from gateway.status import Code, Failure, invalid
 
@@ -72,7 +73,7 @@ class Producer:
         topic: str,
         value: bytes | None,
         key: bytes | None,
-        headers: WireHeaders,
+        headers: ByteHeaders,
         partition: int | None = None,
     ) -> dict[str, Any]:
         """Return its METADATA once all in-sync replicas have the record. Raises Failure; cancelled, the outcome is

@@ -1,7 +1,7 @@
 """Record: a delivery, what its headers tell, and what goes into those of a reply."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +9,8 @@ from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from adapters.kafka.config import TOPIC_NAME
-from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
+from gateway.message import MESSAGE_ID
+from gateway.net.broker.byte_headers import ByteHeaders, byte_headers, last_header
 from gateway.net.broker.reply import CORRELATION_ID, Reply
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 from gateway.status import invalid
@@ -23,8 +24,6 @@ ASKING: Final = frozenset({REPLY_TO, REPLY_PARTITION, CORRELATION_ID})
 
 _TOPIC: Final = re.compile(TOPIC_NAME.encode())
 _PARTITION: Final = re.compile(rb"[0-9]{1,9}")
-
-WireHeaders = list[tuple[str, bytes | None]]
 
 
 class ReplyAddress(msgspec.Struct, frozen=True):
@@ -70,53 +69,25 @@ def metadata_of(topic: str, found: ConsumerRecord | RecordMetadata) -> dict[str,
     return {"topic": topic, "partition": found.partition, "offset": found.offset, "timestamp": moment}
 
 
-def headers_of(record: ConsumerRecord, wanted: frozenset[str]) -> tuple[list[Header], str]:
-    """The headers that the route wants, and the trace context."""
-    found: list[Header] = []
-    trace = ""
-    for name, value in record.headers:
-        lower = name.lower()
-        if lower == TRACEPARENT:
-            trace = trace_of(value) or trace
-        elif lower in wanted and value is not None:
-            try:
-                found.append((lower, value.decode()))
-            except UnicodeDecodeError:
-                found.append((lower, value))
-    return found, trace
-
-
-def header_of(record: ConsumerRecord, name: str) -> bytes | None:
-    """The last header of this name; None where there is none, or none with a value."""
-    return next((value for header, value in reversed(record.headers) if header.lower() == name), None)
-
-
 def asks(record: ConsumerRecord) -> bool:
     """Whether it bears what a reply needs."""
-    return bool(header_of(record, REPLY_TO)) and header_of(record, CORRELATION_ID) is not None
+    return bool(last_header(record.headers, REPLY_TO)) and last_header(record.headers, CORRELATION_ID) is not None
 
 
 def reply_address(record: ConsumerRecord) -> ReplyAddress:
     """Of a record that asks. Raises Failure(INVALID_ARGUMENT) where it names no topic or no partition."""
-    topic = header_of(record, REPLY_TO) or b""
+    topic = last_header(record.headers, REPLY_TO) or b""
     if not _TOPIC.fullmatch(topic):
         raise invalid("the header reply-to names no topic")
-    partition = header_of(record, REPLY_PARTITION)
+    partition = last_header(record.headers, REPLY_PARTITION)
     if partition is not None and not _PARTITION.fullmatch(partition):
         raise invalid("the header reply-partition names no partition")
     number = None if partition is None else int(partition)
-    return ReplyAddress(topic.decode("ascii"), number, header_of(record, CORRELATION_ID) or b"")
+    return ReplyAddress(topic.decode("ascii"), number, last_header(record.headers, CORRELATION_ID) or b"")
 
 
-def wire_headers(headers: Iterable[Header], without: frozenset[str] = frozenset()) -> WireHeaders:
-    """The headers as records bear them."""
-    return [
-        (name, value if isinstance(value, bytes) else value.encode()) for name, value in headers if name not in without
-    ]
-
-
-def reply_headers(reply: Reply, address: ReplyAddress) -> WireHeaders:
-    headers = wire_headers(reply.headers)
+def reply_headers(reply: Reply, address: ReplyAddress) -> ByteHeaders:
+    headers = byte_headers(reply.headers)
     headers += [(MESSAGE_ID, reply.message_id.encode()), (CORRELATION_ID, address.correlation_id)]
     if reply.content_type:
         headers.append((CONTENT_TYPE, reply.content_type.encode()))

@@ -6,8 +6,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, pulse, start
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import header_of
 from adapters.kafka.status import unreachable
+from gateway.net.broker.byte_headers import last_header
 from gateway.net.broker.keeper import Keeper, bounded
 from gateway.net.broker.pending_replies import PendingReplies, Question
 from gateway.net.broker.reply import CORRELATION_ID
@@ -95,7 +95,9 @@ class Replies:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:
                     self._next[place] = record.offset + 1
-                    self._pending.take((header_of(record, CORRELATION_ID) or b"").decode(errors="replace"), record)
+                    self._pending.take(
+                        (last_header(record.headers, CORRELATION_ID) or b"").decode(errors="replace"), record
+                    )
             assigned = client.assignment()
             heart.feel(answered(client, assigned))
             known = client.partitions_for_topic(self._topic) or set()
