@@ -1,7 +1,8 @@
-"""The examples of docs/protocols: a page's routes.yaml, the commands that call it, and what they print.
+"""The examples of docs: routes.yaml files, the commands that call them, and what they print.
 
-A page has one ```yaml block with routes. In ```console blocks, `$ ` begins a command, `> ` continues it, and the lines
-that follow are its output, in which `...` stands for any text. Blocks above the YAML run before the gateway starts.
+Each ```yaml block with routes is an example. In ```console blocks, `$ ` begins a command, `> ` continues it, and the
+lines that follow are its output, in which `...` stands for any text. Commands are of the example above them; those
+above it under its own heading run before the gateway starts.
 The services are the demo's, at their usual ports; brokers are those of the tests. All ports are replaced by free ones.
 """
 
@@ -43,7 +44,7 @@ SERVICES: Final[Mapping[str, Callable[[], Any]]] = {
     "carrier": CarrierService,
 }
 _PARTS: Final = {port: part for part, port in USUAL_PORTS.items()}
-_BLOCK: Final = re.compile(r"^```(yaml|console)\n(.*?)^```$", re.M | re.S)
+_PART: Final = re.compile(r"^(?:(#+) [^\n]*|```(yaml|console)\n(.*?)^```)$", re.M | re.S)
 _PLACE: Final = re.compile(r"(127\.0\.0\.1[:/])(\d{4,5})\b")
 
 
@@ -54,7 +55,7 @@ class Command(NamedTuple):
     output: str
 
 
-class Page(NamedTuple):
+class Example(NamedTuple):
     """before: commands that are run before the gateway."""
 
     routes: str
@@ -66,20 +67,30 @@ class Page(NamedTuple):
         return "\n".join([self.routes, *(command.text for command in (*self.before, *self.commands))])
 
 
-def read(file: Path) -> Page:
-    """Raises ValueError where a page is not written as the rules above say."""
-    blocks = [(kind, block) for kind, block in _BLOCK.findall(file.read_text())]
-    examples = [number for number, (kind, block) in enumerate(blocks) if kind == "yaml" and "\nroutes:" in block]
-    if len(examples) != 1:
-        raise ValueError(f"{file.name} has {len(examples)} YAML blocks with routes")
-    at = examples[0]
-    before, after = (
-        [command for kind, block in part if kind == "console" for command in _commands(file, block)]
-        for part in (blocks[:at], blocks[at:])
-    )
-    if not after:
-        raise ValueError(f"{file.name} has no command")
-    return Page(blocks[at][1], before, after)
+def read(file: Path) -> list[Example]:
+    """The examples of a page that have commands. Raises ValueError where it is not written as the rules above say."""
+    examples: list[Example] = []
+    above: list[Command] = []  # of this heading's example, which has not come yet
+    begun = False  # this heading's example has come
+    for heading, kind, block in _PART.findall(file.read_text()):
+        if heading:
+            _own(file, examples, above)
+            above, begun = [], False
+        elif kind == "console":
+            (examples[-1].commands if begun else above).extend(_commands(file, block))
+        elif "\nroutes:" in block:
+            examples.append(Example(block, above, []))
+            above, begun = [], True
+    _own(file, examples, above)
+    return [example for example in examples if example.commands]
+
+
+def _own(file: Path, examples: list[Example], commands: list[Command]) -> None:
+    """Commands of a heading without an example are of the one before."""
+    if commands and not examples:
+        raise ValueError(f"{file.name} has commands and no example")
+    if commands:
+        examples[-1].commands.extend(commands)
 
 
 def _commands(file: Path, block: str) -> list[Command]:
@@ -105,15 +116,15 @@ def differs(expected: str, printed: str) -> str:
 
 
 class Served:
-    """A page's example that runs on free ports.
+    """An example that runs on free ports.
 
     brokers: host:port by usual port.
     """
 
-    def __init__(self, page: Page, folder: Path, brokers: Mapping[int, str]) -> None:
-        self._page = page
+    def __init__(self, example: Example, folder: Path, brokers: Mapping[int, str]) -> None:
+        self._example = example
         self._folder = folder
-        used = {int(port) for _, port in _PLACE.findall(page.text)}
+        used = {int(port) for _, port in _PLACE.findall(example.text)}
         self._ports = {port: brokers[port].rpartition(":")[2] if port in brokers else str(free_port()) for port in used}
 
     def here(self, text: str) -> str:
@@ -144,7 +155,7 @@ class Served:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """The services that the example calls, and the gateway, which is ready."""
-        routes = yaml.safe_load(self.here(self._page.routes))
+        routes = yaml.safe_load(self.here(self._example.routes))
         (self._folder / "schemas").symlink_to(ROOT / "schemas")
         async with AsyncExitStack() as stack:
             for port, own in self._ports.items():
@@ -152,7 +163,7 @@ class Served:
                     service = SERVICES[part]()
                     stack.push_async_callback(service.stop)
                     await service.start(f"127.0.0.1:{own}")
-            for command in self._page.before:
+            for command in self._example.before:
                 await self.run(command)
             gateway = await stack.enter_async_context(running_gateway(self._folder, routes))
             await _settled(gateway)
