@@ -40,9 +40,7 @@ def _durable(stream: str, settings: Settings) -> Source:
             # One gateway at a time, as a subscription has one place where it is.
             "declare": {"bindings": bindings, "arguments": {"x-single-active-consumer": True}},
             "prefetch": settings.max_in_flight,
-            "max_deliveries": settings.max_deliveries,
-            "backoff": f"{settings.backoff:f}s",
-            "max_backoff": f"{settings.max_backoff:f}s",
+            **settings.retries,
         }
     )
 

@@ -15,7 +15,7 @@ from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, written
 from adapters.amqp.publisher import Publisher
 from gateway.codecs.amqp_properties import WireError, dead_letter, write
 from gateway.message import Context, Message
@@ -161,16 +161,13 @@ class Consumer:
     async def answer(self, delivery: Delivery, reply: Reply) -> None:
         """As Courier.answer."""
         request = delivery.properties
-        try:
-            properties = write(
-                reply.headers,
-                content_type=reply.content_type or JSON,
-                delivery_mode=PERSISTENT,
-                correlation_id=request.correlation_id,
-                message_id=reply.message_id,
-            )
-        except WireError as error:
-            raise invalid(str(error)) from error
+        properties = written(
+            reply.headers,
+            content_type=reply.content_type or JSON,
+            delivery_mode=PERSISTENT,
+            correlation_id=request.correlation_id,
+            message_id=reply.message_id,
+        )
         # RabbitMQ returns what it hands to a direct reply-to, for there is no queue.
         queued = not request.reply_to.startswith(f"{DIRECT_REPLY_TO}.")
         await self._replies.publish("", request.reply_to, reply.message_id, properties, reply.body, mandatory=queued)

@@ -1,14 +1,16 @@
 """Delivery: a message that was taken from a queue, and the reply to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiormq.abc import DeliveredMessage
 
 from adapters.amqp.wire import ContentProperties
-from gateway.codecs.amqp_properties import Properties, WireError, read
+from gateway.codecs.amqp_properties import Properties, WireError, read, write
+from gateway.message import Header
 from gateway.schema.types import BOOL, INT32, STRING, TIMESTAMP, Scalar
+from gateway.status import invalid
 
 JSON: Final = "application/json"
 _TEXTS: Final = ("content_type", "correlation_id", "reply_to", "message_id", "type", "user_id", "app_id")
@@ -88,3 +90,11 @@ def delivery_of(message: DeliveredMessage, queue: str) -> Delivery:
         properties,
         trouble,
     )
+
+
+def written(headers: Sequence[Header], **properties: str | int) -> bytes:
+    """amqp_properties.write(). Raises Failure for what has no room."""
+    try:
+        return write(headers, **properties)
+    except WireError as error:
+        raise invalid(str(error)) from error

@@ -13,10 +13,9 @@ from adapters.amqp.channel import Lost
 from adapters.amqp.config import Endpoint, Target, identity
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, written
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
-from gateway.codecs.amqp_properties import WireError, write
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Header, Message
 from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_of
@@ -84,13 +83,13 @@ class AmqpOutbound:
 
 def _sources(address: Target) -> dict[str, str]:
     """What of the address comes from the request: name of the param -> expression."""
-    fixed = {name: getattr(address, name) for name in _COMPUTED}
-    fixed |= {_header_param(name): text for name, text in address.headers.items()}
-    return {name: text for name, text in fixed.items() if text.startswith("$")}
+    return {param: text for param, text in _texts(address).items() if text.startswith("$")}
 
 
-def _header_param(name: str) -> str:
-    return f"header {name}"
+def _texts(address: Target) -> dict[str, str]:
+    """What of the address may: name of the param -> text or expression."""
+    texts: dict[str, str] = {name: getattr(address, name) for name in _COMPUTED}
+    return texts | {f"header {name}": text for name, text in address.headers.items()}
 
 
 class Publish(Publisher, UnaryService):
@@ -100,10 +99,8 @@ class Publish(Publisher, UnaryService):
         what = f"publisher to {address.exchange or address.routing_key}"
         super().__init__(connection, what, endpoint.max_message_bytes, self._declare, lost)
         self._address = address
-        self._literals = {name: text for name in _COMPUTED if not (text := getattr(address, name)).startswith("$")}
-        self._headers: list[tuple[str, str, str]] = [
-            (name, _header_param(name), "" if text.startswith("$") else text) for name, text in address.headers.items()
-        ]
+        self._literals = {param: "" if text.startswith("$") else text for param, text in _texts(address).items()}
+        self._headers = [(name, f"header {name}") for name in address.headers]
         self._fixed: dict[str, str | int] = {
             "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,
             "app_id": address.app_id,
@@ -118,7 +115,7 @@ class Publish(Publisher, UnaryService):
         self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None
     ) -> Message:
         """asking: properties that a reply needs. expiration: seconds."""
-        found = {**dict.fromkeys(_COMPUTED, ""), **self._literals, **request.params}
+        found = {**self._literals, **request.params}
         if not found["routing_key"] and self._address.routing_key:
             raise invalid("the routing key needs a value", self._address.routing_key)
         properties: dict[str, str | int] = {**self._fixed, "type": found["type"], "timestamp": int(time.time())}
@@ -130,9 +127,7 @@ class Publish(Publisher, UnaryService):
                 ids[name] = value if isinstance(value, str) else value.decode(errors="replace")
             elif name != TRACEPARENT:
                 headers.append((name, value))
-        headers += [
-            (name, text) for name, param, literal in self._headers if (text := request.params.get(param, literal))
-        ]
+        headers += [(name, text) for name, param in self._headers if (text := found[param])]
         if context.trace:
             headers.append((TRACEPARENT, context.trace))
         message_id = properties["message_id"] = ids[MESSAGE_ID] or uuid4().hex
@@ -141,10 +136,7 @@ class Publish(Publisher, UnaryService):
         if expiration is not None:
             properties["expiration"] = str(int(1000 * min(max(expiration, 0.001), LONGEST_SECONDS)))
         exchange, routing_key = self._address.exchange, found["routing_key"]
-        try:
-            raw = write(headers, **properties)
-        except WireError as error:
-            raise invalid(str(error)) from error
+        raw = written(headers, **properties)
         await self.publish(
             exchange, routing_key, message_id, raw, request.body or b"", mandatory=self._address.mandatory
         )

@@ -33,10 +33,8 @@ def _durable(stream: str, settings: Settings) -> Source:
             "group": f"{stream}.{settings.name}",
             "start": settings.start,
             "max_in_flight": settings.max_in_flight,
-            "max_deliveries": settings.max_deliveries,
             "dead_letters": f"{stream}.{settings.name}.dead-letters",
-            "backoff": f"{settings.backoff:f}s",
-            "max_backoff": f"{settings.max_backoff:f}s",
+            **settings.retries,
         }
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.message import TRACEPARENT, Header, trace_of
+from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
 
 NESTING: Final = 64
 _LATEST: Final = 253_402_300_799  # the last second of the year 9999, in which text forms of timestamps end
@@ -79,7 +79,7 @@ class Properties(msgspec.Struct, gc=False):
                 trace = trace_of(value) or trace
             elif lower in wanted and (text := header_text(value)) is not None:
                 found.append((lower, text))
-        for name, text in (("message-id", self.message_id), ("correlation-id", self.correlation_id)):
+        for name, text in ((MESSAGE_ID, self.message_id), ("correlation-id", self.correlation_id)):
             if text and name in wanted and not any(name == header for header, _ in found):
                 found.append((name, text))
         return found, trace

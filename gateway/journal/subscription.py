@@ -46,6 +46,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backoff: float
     max_backoff: float
 
+    @property
+    def retries(self) -> dict[str, str | int]:
+        """As routes.yaml writes them."""
+        return {
+            "max_deliveries": self.max_deliveries,
+            "backoff": f"{self.backoff:f}s",
+            "max_backoff": f"{self.max_backoff:f}s",
+        }
+
 
 class Subscription(Generic[T]):
     """Delivers each event and settles it afterwards: events of one lane in order, lanes at once.
