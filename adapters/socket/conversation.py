@@ -4,7 +4,7 @@ import asyncio
 import logging
 from contextlib import aclosing, suppress
 
-from adapters.socket.serving import Serving
+from adapters.socket.handler import Handler
 from gateway.message import Context, Message
 from gateway.net.tcp.connection import Connection
 from gateway.net.tcp.server import Server
@@ -17,10 +17,10 @@ log = logging.getLogger("gateway.socket")
 class Conversation(MessageStream):
     """A reset tells the caller that not all went well, where no message does."""
 
-    def __init__(self, server: Server, serving: Serving) -> None:
-        super().__init__(serving.malformation)
+    def __init__(self, server: Server, handler: Handler) -> None:
+        super().__init__(handler.malformation)
         self._server = server
-        self._serving = serving
+        self._handler = handler
         self._task: asyncio.Task[None] | None = None
 
     def opened(self, connection: Connection) -> None:
@@ -30,7 +30,7 @@ class Conversation(MessageStream):
             self._task.add_done_callback(lambda task: self._leave())
 
     def frame(self, message: bytes) -> None:
-        self._serving.received.add()
+        self._handler.received.add()
         super().frame(message)
 
     def lost(self) -> None:
@@ -49,18 +49,18 @@ class Conversation(MessageStream):
             self._server.leave(self)
 
     async def _run(self, connection: Connection) -> None:
-        serving = self._serving
+        handler = self._handler
         head = Message(None, (), {"peer": connection.peer})
         try:
-            async with aclosing(serving.binding.service.stream(head, self, Context(peer=connection.peer))) as replies:
+            async with aclosing(handler.binding.service.stream(head, self, Context(peer=connection.peer))) as replies:
                 async for reply in replies:
                     if reply.body is not None:
                         connection.send(connection.framed(reply.body))
                         await connection.drained()
         except Failure as failure:
-            serving.failed.add()
+            handler.failed.add()
             with suppress(Failure):
-                message = serving.told(failure, connection)
+                message = handler.told(failure, connection)
                 if message is not None:
                     connection.send(message)
                     connection.close()

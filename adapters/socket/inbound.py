@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from adapters.socket.config import TcpEndpoint, TcpSource
 from adapters.socket.contract import source_contract
 from adapters.socket.conversation import Conversation
-from adapters.socket.serving import Serving
+from adapters.socket.handler import Handler
 from gateway.codecs.declared_format import Formats
 from gateway.net.network import Network
 from gateway.net.tcp.endpoint import Dialler
@@ -26,7 +26,7 @@ class TcpInbound:
         self._network = network
         self._formats: Formats | None = None
         self._server: Server | None = None
-        self._serving: Serving | None = None
+        self._handler: Handler | None = None
         self._dialler: Dialler | None = None
         self._received, self._failed, self._malformed, self._refused = (
             network.counters.counter(name, label)
@@ -50,13 +50,13 @@ class TcpInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         binding = bindings[0] if bindings else None
-        known = self._serving
+        known = self._handler
         if binding is None or self._formats is None:
-            self._serving = None
+            self._handler = None
         elif known is not None and known.binding.pattern is binding.pattern:
             known.binding = binding
         else:
-            self._serving = Serving(
+            self._handler = Handler(
                 self._endpoint,
                 self._formats,
                 binding,
@@ -64,7 +64,7 @@ class TcpInbound:
                 failed=self._failed,
                 malformed=self._malformed,
             )
-        if self._server is not None and known is not self._serving:
+        if self._server is not None and known is not self._handler:
             for connection in self._server.connections:
                 connection.close()
 
@@ -101,7 +101,7 @@ class TcpInbound:
         return 0 if self._server is None else self._server.port
 
     def _session(self) -> ServedSession | None:
-        serving, server = self._serving, self._server
-        if serving is None or server is None:
+        handler, server = self._handler, self._server
+        if handler is None or server is None:
             return None
-        return Exchange(server, serving) if serving.binding.pattern.unary else Conversation(server, serving)
+        return Exchange(server, handler) if handler.binding.pattern.unary else Conversation(server, handler)

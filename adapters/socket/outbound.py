@@ -3,20 +3,19 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from adapters.socket.call import Ask, Tell, told
 from adapters.socket.config import TcpEndpoint, TcpTarget
 from adapters.socket.contract import target_contract
-from gateway.codecs.correlation import FieldCorrelation
 from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
-from gateway.net.json_error import told_failure
 from gateway.net.network import Network
 from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import dial
 from gateway.net.tcp.framing import FramingError
-from gateway.net.tcp.pool import Pool, unreachable
+from gateway.net.tcp.pool import ByOrder, Pool, unreachable
 from gateway.net.tcp.stream import MessageStream
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
 
 
@@ -44,7 +43,7 @@ class TcpOutbound:
         self._pool = Pool(
             self._name,
             endpoint.options(self._network),
-            _ByOrder() if formats.correlation is None else _ByField(formats.correlation),
+            formats.correlation or ByOrder(),
             self._network.counters,
             target=endpoint.target or "",
             listen=endpoint.listen or "",
@@ -71,11 +70,11 @@ class TcpOutbound:
         if pool is None or formats is None:
             raise RuntimeError("service() is called after load()")
         if pattern is Pattern.BIDI:
-            return _Streams(self._endpoint, pool.options, self._streams)
+            return _Streams(self._endpoint, pool.options, formats, self._streams)
         if pattern is Pattern.REQUEST_REPLY:
             pool.exact = formats.correlation is None
-            return _Ask(pool, json=formats.json, field=self._endpoint.field)
-        return _Tell(pool, everyone=address.peers == "all")
+            return Ask(pool.ask, formats)
+        return Tell(pool.tell_all if address.peers == "all" else pool.tell)
 
     async def start(self) -> None:
         if self._pool is not None:
@@ -96,91 +95,13 @@ class TcpOutbound:
         return "not loaded" if self._pool is None else self._pool.unready
 
 
-class _Ask(UnaryService):
-    """Requests with one reply each."""
-
-    def __init__(self, pool: Pool[bytes, bytes], *, json: bool, field: str) -> None:
-        self._ask = pool.ask
-        self._json = json
-        self._field = field
-
-    async def call(self, request: Message, context: Context) -> Message:
-        reply = await self._ask(request.body)
-        failure = told_failure(reply, self._field, own=True) if self._json else None
-        if failure is not None:
-            raise failure
-        return Message(reply)
-
-
-class _Tell(UnaryService):
-    """Messages without reply. The call returns when the system has the bytes; no peer confirms them."""
-
-    def __init__(self, pool: Pool[bytes, bytes], *, everyone: bool) -> None:
-        self._pool = pool
-        self._everyone = everyone
-
-    async def call(self, request: Message, context: Context) -> Message:
-        if self._everyone:
-            await self._tell_all(request.body)
-            return Message(None)
-        channel = await self._pool.channel()
-        try:
-            await channel.tell(channel.connection.framed(request.body))
-        finally:
-            channel.release()
-        return Message(None)
-
-    async def _tell_all(self, message: bytes) -> None:
-        peers = self._pool.peers
-        if not peers:
-            raise Failure(Code.UNAVAILABLE, "no peer is connected", sent=False)
-        data = self._pool.options.frame(message)
-        for channel in peers:
-            channel.reserve()
-        try:
-            outcomes = await asyncio.gather(*(channel.tell(data) for channel in peers), return_exceptions=True)
-        finally:
-            for channel in peers:
-                channel.release()
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-        if len(failures) == len(peers):
-            raise failures[0]
-
-
-class _ByOrder:
-    """Replies come in the order of requests."""
-
-    numbers = 0
-
-    def write(self, request: bytes, number: int) -> bytes:
-        return request
-
-    def read(self, message: bytes) -> tuple[None, bytes]:
-        return None, message
-
-
-class _ByField:
-    """Replies have their request's number in a field."""
-
-    def __init__(self, field: FieldCorrelation) -> None:
-        self.numbers = field.numbers
-        self.write = field.put_request
-        self._number = field.number
-
-    def read(self, message: bytes) -> tuple[int | None, bytes]:
-        try:
-            return self._number(message), message
-        except Failure:
-            return None, message
-
-
 class _Streams:
     """Calls with any number of messages both ways, each over a connection of its own that ends with it."""
 
-    def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, connections: Connections) -> None:
+    def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, formats: Formats, connections: Connections) -> None:
         self._target = endpoint.target or ""
         self._most = endpoint.max_connections
-        self._json = endpoint.format == "json"
+        self._formats = formats
         self._options = options
         self._connections = connections
 
@@ -202,7 +123,7 @@ class _Streams:
         clean = False
         try:
             async for reply in replies:
-                failure = told_failure(reply.body, own=True) if self._json else None
+                failure = told(reply.body, self._formats)
                 if failure is not None:
                     raise failure
                 yield reply

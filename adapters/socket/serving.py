@@ -1,6 +1,5 @@
 """Serving: what becomes of the messages that come in."""
 
-from contextlib import suppress
 from typing import Any, Protocol
 
 from adapters.socket.config import TcpEndpoint, UdpEndpoint
@@ -8,10 +7,9 @@ from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
 from gateway.net.counters import Counter
 from gateway.net.failure_message import failure_message
-from gateway.net.tcp.framing import FramingError
 from gateway.pattern import Count
 from gateway.port import Binding
-from gateway.status import Code, Failure
+from gateway.status import Failure
 
 
 class Peer(Protocol):
@@ -26,33 +24,20 @@ class Peer(Protocol):
 
 
 class Serving:
-    """received: messages. failed: those whose call failed. malformed: what was no message."""
+    """failed: counts the messages whose call failed."""
 
     def __init__(
-        self,
-        endpoint: TcpEndpoint | UdpEndpoint,
-        formats: Formats,
-        binding: Binding,
-        *,
-        received: Counter,
-        failed: Counter,
-        malformed: Counter,
+        self, endpoint: TcpEndpoint | UdpEndpoint, formats: Formats, binding: Binding, *, failed: Counter
     ) -> None:
         self.binding = binding
-        self.max_in_flight = endpoint.max_in_flight
-        self.received, self.failed, self.malformed = received, failed, malformed
-        self._answered = answered = binding.pattern.replies is not Count.NONE
+        self.failed = failed
+        self.answered = answered = binding.pattern.replies is not Count.NONE
         self._correlation = formats.correlation if answered else None
-        self.in_order = answered and formats.correlation is None
         kind = endpoint.on_failure
         if kind is None:
             kind = "error" if answered and formats.json else endpoint.default_failure
         self._closes = kind == "close"
         self._message = failure_message(kind, formats)
-
-    def take(self, message: bytes) -> tuple[bytes, None, bool]:
-        self.received.add()
-        return message, None, self._answered
 
     async def answer(self, request: bytes, peer: Peer) -> bytes | None:
         """The reply as it goes over the wire, or None. Raises Failure where only the connection's end can tell."""
@@ -63,22 +48,12 @@ class Serving:
                 key = correlation.key(request)
             message = Message(request, (), {"peer": peer.peer})
             reply = (await self.binding.service.call(message, Context(peer=peer.peer))).body
-            if not self._answered or reply is None:
+            if not self.answered or reply is None:
                 return None
             return peer.framed(reply if correlation is None else correlation.put_reply(reply, key))
         except Failure as failure:
             self.failed.add()
             return self.told(failure, peer, key)
-
-    def refusal(self, error: FramingError, peer: Peer) -> bytes | None:
-        with suppress(Failure):
-            return self.told(self.malformation(error), peer)
-        return None
-
-    def malformation(self, error: FramingError) -> Failure:
-        """What bytes that break the framing are."""
-        self.malformed.add()
-        return Failure(Code.INVALID_ARGUMENT, str(error), sent=False)
 
     def told(self, failure: Failure, peer: Peer, key: Any = None) -> bytes | None:
         """What goes over the wire to tell of a failure; None where it is only counted.

@@ -29,7 +29,7 @@ class JsonCorrelation:
         self.field = field
         self._name = _encode(field)
         head = msgspec.defstruct("Head", [("id", msgspec.Raw, msgspec.Raw(b""))], rename={"id": field})
-        self._read = msgspec.json.Decoder(head).decode
+        self._head = msgspec.json.Decoder(head).decode
 
     def received(self, format_: Format) -> Format:
         return CorrelatedJson(format_, self.field) if isinstance(format_, JsonFormat) else format_
@@ -47,19 +47,22 @@ class JsonCorrelation:
         except ValueError as misfit:
             raise Failure(Code.INTERNAL, f"the reply {misfit}") from None
 
-    def put_request(self, body: bytes, number: int) -> bytes:
+    def write(self, request: bytes, number: int) -> bytes:
         try:
-            return self._put(body, b"%d" % number)
+            return self._put(request, b"%d" % number)
         except ValueError as misfit:
             raise Failure(Code.INVALID_ARGUMENT, f"the request {misfit}", sent=False) from None
 
-    def number(self, reply: bytes) -> int | None:
-        return whole_number(self._member(reply).strip(b'"').decode())
+    def read(self, reply: bytes) -> tuple[int | None, bytes]:
+        try:
+            return whole_number(self._member(reply).strip(b'"').decode()), reply
+        except Failure:
+            return None, reply
 
     def _member(self, body: bytes) -> bytes:
         """The id; empty where there is none. Raises Failure(INVALID_ARGUMENT)."""
         try:
-            found: Any = self._read(body)
+            found: Any = self._head(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise invalid(f"a JSON object is expected: {error}") from None
         raw = bytes(found.id).strip()

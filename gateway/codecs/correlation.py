@@ -48,17 +48,17 @@ class FieldCorrelation(Protocol):
         """The reply with the request's value. Raises Failure(INTERNAL) where it can't have it."""
         ...
 
-    def put_request(self, body: bytes, number: int) -> bytes:
+    def write(self, request: bytes, number: int) -> bytes:
         """The request with this number in the field. Raises Failure(INVALID_ARGUMENT) where it can't have it."""
         ...
 
-    def number(self, reply: bytes) -> int | None:
-        """The number that a reply bears; None where it is none. Raises Failure."""
+    def read(self, reply: bytes) -> tuple[int | None, bytes]:
+        """(the number that a reply bears, or None where it is none, the reply)"""
         ...
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a text of digits is, as put_request() writes it; None for any other."""
+    """The number that a text of digits is, as write() writes it; None for any other."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
@@ -101,17 +101,20 @@ class RecordCorrelation:
         written: bytes = self._write_reply(value)
         return written
 
-    def put_request(self, body: bytes, number: int) -> bytes:
-        value = self._read_request(body)
+    def write(self, request: bytes, number: int) -> bytes:
+        value = self._read_request(request)
         setattr(value, self._attr, str(number) if self._text[0] else number)
         written: bytes = self._write_request(value)
         return written
 
-    def number(self, reply: bytes) -> int | None:
-        key = getattr(self._read_reply(reply), self._attr)
+    def read(self, reply: bytes) -> tuple[int | None, bytes]:
+        try:
+            key = getattr(self._read_reply(reply), self._attr)
+        except Failure:
+            return None, reply
         if isinstance(key, str):
-            return whole_number(key)
-        return None if key is UNSET else int(key)
+            return whole_number(key), reply
+        return None if key is UNSET else int(key), reply
 
 
 def _is_text(format_: RecordFormat | DelimitedFormat, field: str) -> bool:

@@ -40,8 +40,8 @@ def test_id_is_put_in_and_taken_out(field: str, id_: Any, members: dict[str, Any
     written = correlation.put_reply(body, raw)
     assert json.loads(written) == {field: id_, **members}
     assert correlation.key(written) == raw
-    assert correlation.number(body) is None
-    assert correlation.number(correlation.put_request(body, 17)) == 17
+    assert correlation.read(body) == (None, body)
+    assert correlation.read(correlation.write(body, 17))[0] == 17
     decode = CorrelatedJson(JsonFormat(), field).decoder(ANY, Unknown.REJECT)
     assert decode(written) == JsonFormat().decoder(ANY, Unknown.REJECT)(body)
 
@@ -51,8 +51,7 @@ def test_anything_is_read_or_refused(body: bytes) -> None:
     correlation = JsonCorrelation("id")
     with suppress(Failure):
         assert isinstance(json.loads(correlation.key(body)), str | int | float)
-    with suppress(Failure):
-        assert isinstance(correlation.number(body), int | None)
+    assert isinstance(correlation.read(body)[0], int | None)
     told_failure(body)
 
 
@@ -62,7 +61,7 @@ def test_id_does_not_replace_another(body: bytes) -> None:
         JsonCorrelation("id").put_reply(body, b'"a"')
     assert failure.value.code is Code.INTERNAL
     with pytest.raises(Failure) as failure:
-        JsonCorrelation("id").put_request(body, 7)
+        JsonCorrelation("id").write(body, 7)
     assert (failure.value.code, failure.value.sent) == (Code.INVALID_ARGUMENT, False)
 
 

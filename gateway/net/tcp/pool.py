@@ -40,6 +40,18 @@ class Correlation(Protocol[Q_contra, R_co]):
         ...
 
 
+class ByOrder:
+    """Replies come in the order of requests, and messages are as they are."""
+
+    numbers = 0
+
+    def write(self, request: bytes, number: int) -> bytes:
+        return request
+
+    def read(self, message: bytes) -> tuple[None, bytes]:
+        return None, message
+
+
 def unreachable(error: OSError) -> Failure:
     """There is no connection; nothing was sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -249,11 +261,6 @@ class Pool(Generic[Q, R]):
         """The port that was bound, listening."""
         return bound_port(self._server)
 
-    @property
-    def peers(self) -> list[Channel[Q, R]]:
-        """Those that can take a message now."""
-        return [channel for channel in self._channels if channel.free]
-
     async def ask(self, request: Q) -> R:
         """The reply to a request, over whichever connection has room. Raises Failure."""
         channel = await self.channel()
@@ -261,6 +268,31 @@ class Pool(Generic[Q, R]):
             return await channel.ask(request)
         finally:
             channel.release()
+
+    async def tell(self, message: bytes) -> None:
+        """Send a message that has no reply, over whichever connection has room. Raises Failure."""
+        channel = await self.channel()
+        try:
+            await channel.tell(channel.connection.framed(message))
+        finally:
+            channel.release()
+
+    async def tell_all(self, message: bytes) -> None:
+        """Send it over all connections. Raises Failure where none of them took it."""
+        peers = [channel for channel in self._channels if channel.free]
+        if not peers:
+            raise Failure(Code.UNAVAILABLE, _NO_PEER, sent=False)
+        data = self.options.frame(message)
+        for channel in peers:
+            channel.reserve()
+        try:
+            outcomes = await asyncio.gather(*(channel.tell(data) for channel in peers), return_exceptions=True)
+        finally:
+            for channel in peers:
+                channel.release()
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        if len(failures) == len(peers):
+            raise failures[0]
 
     async def channel(self) -> Channel[Q, R]:
         """A connection with room for one message, reserved: release() it. Raises Failure where there is none."""

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from gateway.codecs.correlation import FieldCorrelation
 from gateway.net.free_number import free_number
@@ -57,7 +56,7 @@ class WebSocketLine:
         number: int | None = None
         if self._correlation is not None:
             number = self._number = free_number(self._number, self._correlation.numbers, self._waiting)
-            body = self._correlation.put_request(body, number)
+            body = self._correlation.write(body, number)
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = reply
         try:
@@ -107,10 +106,7 @@ class WebSocketLine:
                 self._socket.close_soon(PROTOCOL_ERROR, "no request waits for this message")
                 return False
         else:
-            number = None
-            with suppress(Failure):
-                number = self._correlation.number(body)
-            waiting = self._waiting.get(number)
+            waiting = self._waiting.get(self._correlation.read(body)[0])
             if waiting is None or waiting.done():
                 # Late for its call, or never asked for.
                 log.debug("an upstream sent a reply that no call waits for")
