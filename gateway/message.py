@@ -48,6 +48,23 @@ class Message(msgspec.Struct, gc=False):
     key: bytes | None = None
 
 
+class Departure:
+    """How a caller's connection ends while its calls go on, as the access log tells it. Who cuts it says why first."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str = "the caller left") -> None:
+        self.why = why
+
+    def stalled(self, seconds: float) -> None:
+        """The caller took nothing for so long."""
+        self.why = f"the caller took nothing for {seconds:g} s"
+
+
+LEFT: Final = Departure()
+"""Of callers that are never cut off; not to be written to."""
+
+
 class Context(msgspec.Struct, gc=False):
     """One per call; never copied, never translated.
 
@@ -55,9 +72,11 @@ class Context(msgspec.Struct, gc=False):
         deadline or infinity; the Route lowers it to its own.
     peer: the caller's address for the access log.
     trace: the W3C traceparent of the call, or empty.
+    departure: of the caller's connection, which its calls share.
     """
 
     deadline: float = float("inf")
     peer: str = ""
     trace: str = ""
     route: str = ""
+    departure: Departure = LEFT

@@ -171,7 +171,7 @@ class Route:
                 told = self._late()
                 code, why = told.code, told.text
                 raise told from None
-            code, why = Code.CANCELLED, "the caller left"
+            code, why = Code.CANCELLED, context.departure.why
             raise
         except Exception as error:
             told = self._surprise(error, None)
@@ -221,7 +221,7 @@ class Route:
             raise told from failure
         except (asyncio.CancelledError, GeneratorExit) as error:
             if not (answered and self._one_reply and isinstance(error, GeneratorExit)):
-                code, why = Code.CANCELLED, "the caller left"
+                code, why = Code.CANCELLED, context.departure.why
             raise
         except Exception as error:
             told = self._surprise(error, timer)

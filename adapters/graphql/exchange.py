@@ -137,7 +137,7 @@ def _errors(failure: Failure) -> Sequence[Mapping[str, Any]]:
 
 
 def _caller(request: HttpRequest) -> Caller:
-    return Caller(request.headers, request.peer, request.trace)
+    return Caller(request.headers, request.peer, request.trace, request.departure)
 
 
 def _parsed(body: bytes) -> Any:

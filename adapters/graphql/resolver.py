@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.codecs.graphql_executable import Resolve, Subscribe
-from gateway.message import Context, Header, Message
+from gateway.message import Context, Departure, Header, Message
 from gateway.port import Binding
 
 
@@ -17,6 +17,7 @@ class Caller(msgspec.Struct):
     headers: Mapping[str, str]
     peer: str
     trace: str
+    departure: Departure
     replied: list[Header] = []
 
     def message(self, arguments: Mapping[str, Any], wanted: tuple[str, ...]) -> Message:
@@ -24,7 +25,7 @@ class Caller(msgspec.Struct):
         return Message(arguments, [(name, value) for name in wanted if (value := headers.get(name)) is not None])
 
     def context(self) -> Context:
-        return Context(peer=self.peer, trace=self.trace)
+        return Context(peer=self.peer, trace=self.trace, departure=self.departure)
 
 
 def resolver(binding: Binding) -> Resolve:

@@ -46,7 +46,9 @@ class SocketHandler:
 
     def upgrade(self, request: HttpRequest) -> HttpUpgrade:
         def caller_of(payload: Any) -> Caller:
-            return Caller(_headers(request.headers, payload, self._forwarded), request.peer, request.trace)
+            return Caller(
+                _headers(request.headers, payload, self._forwarded), request.peer, request.trace, request.departure
+            )
 
         async def serve(socket: WebSocket) -> None:
             await _Session(self._engine, socket, self._operations, caller_of).serve()

@@ -18,8 +18,9 @@ from adapters.grpc.reflection import ReflectionService
 from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression, pem_files
 from gateway.codecs.google_status import GoogleStatus
-from gateway.message import TRACEPARENT, Context, Message, trace_of
+from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
 from gateway.net.address import split_host_port
+from gateway.net.counters import STALLED_PEERS, Counter
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
 from gateway.pattern import Pattern
@@ -45,6 +46,7 @@ class GrpcInbound:
         self.port = 0  # the one in use, for `listen` with port 0
         self._endpoint = endpoint
         self._network = network
+        self._stalled = network.counters.counter(name, STALLED_PEERS)
         self._loaded: ProtoContract | None = None
         self._credentials: grpc.ServerCredentials | None = None
         self._server: grpc.aio.Server | None = None
@@ -80,7 +82,9 @@ class GrpcInbound:
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            handlers[f"/{operation}"] = _Call(binding, self._contract.status, self._endpoint.stall_timeout).handler()
+            handlers[f"/{operation}"] = _Call(
+                binding, self._contract.status, self._endpoint.stall_timeout, self._stalled
+            ).handler()
         self._methods.replace(handlers)
         self._health.set_services(services)
         if self._reflection is not None:
@@ -166,9 +170,10 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
 class _Call:
     """Serves the calls of one binding."""
 
-    __slots__ = ("_loop", "_pattern", "_service", "_stall_seconds", "_status", "_wanted")
+    __slots__ = ("_loop", "_pattern", "_service", "_stall_seconds", "_stalled_peers", "_status", "_wanted")
 
-    def __init__(self, binding: Binding, status: GoogleStatus, stall_seconds: float) -> None:
+    def __init__(self, binding: Binding, status: GoogleStatus, stall_seconds: float, stalled: Counter) -> None:
+        self._stalled_peers = stalled
         self._service = binding.service
         self._stall_seconds = stall_seconds
         self._pattern = binding.pattern
@@ -205,7 +210,7 @@ class _Call:
         await self._stream(request, _messages(bodies), call, context)
 
     async def _stream(self, request: Message, more: AsyncIterator[Message] | None, call: Context, context: Any) -> None:
-        stall = MessageStall(self._stall_seconds)
+        stall = MessageStall(self._stall_seconds, lambda: self._stalled(call))
         try:
             async with aclosing(self._service.stream(request, more, call)) as replies:
                 first = True
@@ -225,6 +230,11 @@ class _Call:
             self._fail(error, context)
         finally:
             stall.settle()
+
+    def _stalled(self, call: Context) -> None:
+        self._stalled_peers.add()
+        call.departure = Departure()
+        call.departure.stalled(self._stall_seconds)
 
     def _fail(self, error: Exception, context: Any) -> None:
         if not isinstance(error, Failure):

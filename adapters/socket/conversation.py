@@ -51,8 +51,9 @@ class Conversation(MessageStream):
     async def _run(self, connection: Connection) -> None:
         handler = self._handler
         head = Message(None, (), {"peer": connection.peer})
+        context = Context(peer=connection.peer, departure=connection.departure)
         try:
-            async with aclosing(handler.binding.service.stream(head, self, Context(peer=connection.peer))) as replies:
+            async with aclosing(handler.binding.service.stream(head, self, context)) as replies:
                 async for reply in replies:
                     if reply.body is not None:
                         connection.send(connection.framed(reply.body))

@@ -7,6 +7,7 @@ from adapters.socket.contract import source_contract
 from adapters.socket.conversation import Conversation
 from adapters.socket.handler import Handler
 from gateway.codecs.declared_format import Formats
+from gateway.net.counters import STALLED_PEERS
 from gateway.net.network import Network
 from gateway.net.tcp.endpoint import Dialler
 from gateway.net.tcp.exchange import Exchange
@@ -18,7 +19,7 @@ class TcpInbound:
     """One endpoint has one route: a connection has no address that could tell several apart.
 
     Counters: received (messages), failed (those whose call failed), malformed (connections that broke the framing),
-    refused_connections (over the limit).
+    refused_connections (over the limit), stalled_peers (that took nothing).
     """
 
     def __init__(self, name: str, endpoint: TcpEndpoint, network: Network) -> None:
@@ -28,9 +29,9 @@ class TcpInbound:
         self._server: Server | None = None
         self._handler: Handler | None = None
         self._dialler: Dialler | None = None
-        self._received, self._failed, self._malformed, self._refused = (
+        self._received, self._failed, self._malformed, self._refused, self._stalled = (
             network.counters.counter(name, label)
-            for label in ("received", "failed", "malformed", "refused_connections")
+            for label in ("received", "failed", "malformed", "refused_connections", STALLED_PEERS)
         )
         if endpoint.target is not None:
             self._dialler = Dialler(name, endpoint.target, backoff=endpoint.backoff, longest=endpoint.max_backoff)
@@ -41,7 +42,13 @@ class TcpInbound:
         endpoint = self._endpoint
         self._formats = endpoint.load(self._network.path).correlated(endpoint.field)
         options = endpoint.options(self._network)
-        self._server = Server(options, self._session, limit=endpoint.max_connections, refused=self._refused)
+        self._server = Server(
+            options,
+            self._session,
+            limit=endpoint.max_connections,
+            refused=self._refused,
+            stalled=self._stalled,
+        )
 
     def contract(self, address: TcpSource) -> Contract:
         if self._formats is None:

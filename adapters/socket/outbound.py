@@ -8,6 +8,7 @@ from adapters.socket.config import TcpEndpoint, TcpTarget
 from adapters.socket.contract import target_contract
 from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
+from gateway.net.counters import STALLED_PEERS
 from gateway.net.network import Network
 from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import dial
@@ -32,7 +33,7 @@ class TcpOutbound:
         self._network = network
         self._formats: Formats | None = None
         self._pool: Pool[bytes, bytes] | None = None
-        self._streams = Connections()
+        self._streams = Connections(network.counters.counter(name, STALLED_PEERS))
 
     async def load(self) -> None:
         if self._pool is not None:

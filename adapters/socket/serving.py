@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from adapters.socket.config import TcpEndpoint, UdpEndpoint
 from gateway.codecs.declared_format import Formats
-from gateway.message import Context, Message
+from gateway.message import Context, Departure, Message
 from gateway.net.counters import Counter
 from gateway.net.failure_message import failure_message
 from gateway.pattern import Count
@@ -17,6 +17,9 @@ class Peer(Protocol):
 
     @property
     def peer(self) -> str: ...
+
+    @property
+    def departure(self) -> Departure: ...
 
     def framed(self, message: bytes) -> bytes:
         """What goes over the wire. Raises Failure for a message that can't be sent."""
@@ -47,7 +50,7 @@ class Serving:
             if correlation is not None:
                 key = correlation.key(request)
             message = Message(request, (), {"peer": peer.peer})
-            reply = (await self.binding.service.call(message, Context(peer=peer.peer))).body
+            reply = (await self.binding.service.call(message, Context(peer=peer.peer, departure=peer.departure))).body
             if not self.answered or reply is None:
                 return None
             return peer.framed(reply if correlation is None else correlation.put_reply(reply, key))

@@ -7,6 +7,7 @@ from adapters.socket.config import UdpEndpoint, UdpSource
 from adapters.socket.contract import source_contract
 from adapters.socket.serving import Serving
 from gateway.codecs.declared_format import Formats
+from gateway.message import LEFT
 from gateway.net.network import Network
 from gateway.net.udp.server import DatagramServer
 from gateway.port import Binding, Contract, ContractError
@@ -85,6 +86,7 @@ class _Sender:
     """Whom a datagram came from."""
 
     __slots__ = ("_limit", "peer")
+    departure = LEFT
 
     def __init__(self, peer: str, limit: int) -> None:
         self.peer = peer

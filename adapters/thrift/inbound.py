@@ -11,6 +11,7 @@ from adapters.thrift.processor import Processor
 from adapters.thrift.status import write_failure
 from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, read_message
 from gateway.message import Context
+from gateway.net.counters import STALLED_PEERS
 from gateway.net.http.failure import headers_of, status_of
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
@@ -63,6 +64,7 @@ class ThriftInbound:
                 lambda: Exchange(server, calls),
                 limit=endpoint.max_connections or MAX_CONNECTIONS,
                 refused=self._network.counters.counter(self._name, "refused_connections"),
+                stalled=self._network.counters.counter(self._name, STALLED_PEERS),
             )
         self._processor = processor
 
@@ -136,7 +138,7 @@ class _Calls:
 
     async def answer(self, call: Envelope, connection: Connection) -> bytes | None:
         try:
-            reply = await self._processor.answer(call, Context(peer=connection.peer))
+            reply = await self._processor.answer(call, Context(peer=connection.peer, departure=connection.departure))
         except Failure as failure:
             log.info("the oneway call of %s failed: %s", call.name, failure)
             return None

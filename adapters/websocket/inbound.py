@@ -115,7 +115,7 @@ class WebSocketInbound:
 class _Head:
     """What the handshake says for all calls of its connection. queried: the query has a meaning."""
 
-    __slots__ = ("headers", "params", "path_params", "peer", "query", "trace", "unread")
+    __slots__ = ("departure", "headers", "params", "path_params", "peer", "query", "trace", "unread")
 
     def __init__(self, request: HttpRequest, wanted: Sequence[str], queried: bool) -> None:
         self.headers = request.wanted(wanted)
@@ -124,6 +124,7 @@ class _Head:
         self.query = request.query
         self.peer = request.peer
         self.trace = request.trace
+        self.departure = request.departure
         self.unread: Failure | None = None
         if request.query and not queried:
             self.unread = invalid("the query has no place in the messages here")
@@ -143,7 +144,7 @@ class _Head:
         return Message(self.query.encode(), self.headers, self.path_params)
 
     def context(self) -> Context:
-        return Context(peer=self.peer, trace=self.trace)
+        return Context(peer=self.peer, trace=self.trace, departure=self.departure)
 
 
 class _Speech:

@@ -1,6 +1,10 @@
 """Counters of endpoints: what a protocol counts beside calls (datagrams dropped, replies that nobody waits for)."""
 
 from collections.abc import Iterator
+from typing import Final
+
+STALLED_PEERS: Final = "stalled_peers"
+"""Connections, or calls of gRPC, that were cut off because the peer took nothing."""
 
 
 class Counter:

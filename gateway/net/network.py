@@ -27,7 +27,7 @@ class Network:
         """The HTTP server of this address (host:port); endpoints with the same `listen` share it."""
         server = self._http.get(listen)
         if server is None:
-            server = self._http[listen] = HttpServer(listen)
+            server = self._http[listen] = HttpServer(listen, self.counters)
         return server
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:

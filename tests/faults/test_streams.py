@@ -7,7 +7,9 @@ tried at once: what they share, memory above all, they share here too.
 import asyncio
 import json
 import math
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -230,11 +232,14 @@ ROUTE = {"events-sse": "events", "events-ws": "ws-events"}
 @dataclass(frozen=True)
 class Frozen:
     """sent: messages that the upstream could send. ended: after how many seconds it was cancelled; infinity where it
-    was not. told: what each caller found that read on afterwards."""
+    was not. told: what each caller found that read on afterwards. stalled: callers that were counted so, by endpoint.
+    logged: calls that the access log says were cut off, by route."""
 
     sent: Mapping[str, int]
     ended: Mapping[str, float]
     told: Endings
+    stalled: Mapping[str, int]
+    logged: Mapping[str, int]
     growth: int
     slowest: float
 
@@ -286,7 +291,12 @@ async def frozen_callers(patient: Scene) -> Frozen:
                 ended[name] = min(ended[name], time.monotonic() - start)
     await reading
     await reader.leave()
-    return Frozen(sent, ended, await _endings(everybody, 5), peak - before, slowest)
+    metrics = (await patient.gateway.get("/metrics"))[1].decode()
+    counted = re.findall(r'gateway_endpoint_events_total\{endpoint="(\w+)",event="stalled_peers"\} ([1-9]\d*)', metrics)
+    stalled = {endpoint: int(count) for endpoint, count in counted}
+    lines = (json.loads(line) for line in patient.gateway.log.read_text().splitlines() if line.startswith("{"))
+    logged = Counter(line["route"] for line in lines if "the caller took nothing for" in line.get("message", ""))
+    return Frozen(sent, ended, await _endings(everybody, 5), stalled, logged, peak - before, slowest)
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -302,6 +312,13 @@ async def test_a_caller_that_freezes(frozen_callers: Frozen, name: str) -> None:
     assert frozen_callers.sent[name] * MESSAGE_BYTES < 32 * MIB, "the upstream is read on"
     assert frozen_callers.ended[name] < 2 * STALL_SECONDS + 5, "the upstream was not cancelled"
     assert frozen_callers.told[name][0] == ("DEADLINE_EXCEEDED" if name.startswith("grpc") else CUT)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_callers_that_freeze_are_counted_and_logged(frozen_callers: Frozen) -> None:
+    everybody = len(ALL) + len(SUBSCRIBERS)
+    assert set(frozen_callers.stalled) == {"web", "calls", "live", "graph", "tills"}
+    assert sum(frozen_callers.stalled.values()) == sum(frozen_callers.logged.values()) == everybody
 
 
 @dataclass(frozen=True)

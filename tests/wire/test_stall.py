@@ -17,6 +17,7 @@ class _Sender(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.lost = asyncio.get_running_loop().create_future()
+        self.told: list[bool] = []
         self.stall: TransportStall | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -24,7 +25,7 @@ class _Sender(asyncio.Protocol):
         self.transport.write(b"x" * 32 * 1024 * 1024)
 
     def pause_writing(self) -> None:
-        self.stall = TransportStall(self.transport, SECONDS)
+        self.stall = TransportStall(self.transport, SECONDS, lambda: self.told.append(self.transport.is_closing()))
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.stall is not None:
@@ -51,6 +52,7 @@ async def _takes_nothing() -> None:
     sender, peer = await _sender()
     with peer:
         await asyncio.wait_for(sender.lost, 5)
+    assert sender.told == [False], "told once, before it is cut off"
 
 
 async def _takes_little() -> None:
@@ -80,7 +82,8 @@ def test_on_uvloop() -> None:
 
 
 async def test_messages() -> None:
-    stall = MessageStall(0.1)
+    told: list[str] = []
+    stall = MessageStall(0.1, lambda: told.append("stalled"))
     for _ in range(3):
         stall.writing()
         await asyncio.sleep(0.05)
@@ -91,13 +94,16 @@ async def test_messages() -> None:
         await asyncio.sleep(5)
     except asyncio.CancelledError:
         assert stall.settle()
+        assert told == ["stalled"]
     else:
         raise AssertionError("it was waited for")
 
 
 async def test_a_cancellation_that_is_no_stall() -> None:
+    told: list[str] = []
+
     async def sends() -> None:
-        stall = MessageStall(5)
+        stall = MessageStall(5, lambda: told.append("stalled"))
         stall.writing()
         try:
             await asyncio.sleep(5)
@@ -108,4 +114,4 @@ async def test_a_cancellation_that_is_no_stall() -> None:
     await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait((task,))
-    assert task.cancelled()
+    assert task.cancelled() and told == []

@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from gateway.message import Departure
 from gateway.net.http.failure import ENCODINGS
 from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
 from gateway.net.http.response import SERVER
@@ -47,26 +48,36 @@ def problem(status: int, code: Code, detail: str) -> web.Response:
 
 
 class HttpEngine(web.Server):
-    """Makes connections whose requests this handler answers."""
+    """Makes connections whose requests this handler answers.
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    stalled: told the request whose caller took nothing of the reply, and is cut off.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        stalled: Callable[[web.BaseRequest], None],
+    ) -> None:
+        self.stalled = stalled
         # A caller that leaves cancels its handler, and through it the upstream call.
         super().__init__(handler, handler_cancellation=True)
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=asyncio.get_running_loop(), **_OPTIONS)
+        return HttpConnection(self, loop=asyncio.get_running_loop(), **_OPTIONS)
 
 
-class _Connection(RequestHandler):
+class HttpConnection(RequestHandler):
     """aiohttp's own errors (malformed HTTP, a bug in a handler) as problem+json, without a traceback for the former."""
 
-    __slots__ = ("_head_bytes", "_head_timer", "_stall")
+    __slots__ = ("_head_bytes", "_head_timer", "_replying", "_stall", "departure")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall: TransportStall | None = None
+        self._replying: web.BaseRequest | None = None
+        self.departure = Departure()
         if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
             self.force_close()
         else:
@@ -82,13 +93,19 @@ class _Connection(RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.transport is not None:
-            self._stall = TransportStall(self.transport, STALL_SECONDS)
+            self._stall = TransportStall(self.transport, STALL_SECONDS, self._stalled)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._stall is not None:
             self._stall.end()
             self._stall = None
+
+    def _stalled(self) -> None:
+        self.departure.stalled(STALL_SECONDS)
+        request = self._current_request or self._replying
+        if request is not None and isinstance(self._manager, HttpEngine):
+            self._manager.stalled(request)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -111,7 +128,11 @@ class _Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        finished = await super().finish_response(request, resp, start_time)
+        self._replying = request
+        try:
+            finished = await super().finish_response(request, resp, start_time)
+        finally:
+            self._replying = None
         if not request.content.is_eof():
             await self._linger(request.content)
         return finished

@@ -10,9 +10,10 @@ from typing import Final, cast
 import msgspec
 from aiohttp import hdrs, web
 
-from gateway.message import TRACEPARENT, Context, Header, trace_of
+from gateway.message import TRACEPARENT, Context, Departure, Header, trace_of
 from gateway.net.address import split_host_port
-from gateway.net.http.connection import HttpEngine, problem
+from gateway.net.counters import STALLED_PEERS, Counter, Counters
+from gateway.net.http.connection import HttpConnection, HttpEngine, problem
 from gateway.net.http.cors import CorsPolicy
 from gateway.net.http.failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 from gateway.net.http.response import HttpResponse
@@ -56,7 +57,14 @@ class HttpRequest:
     def context(self) -> Context:
         """Of a call that this request makes."""
         trace = self.headers.get(TRACEPARENT)
-        return Context(peer=self._request.remote or "", trace=trace_of(trace) if trace else "")
+        return Context(
+            peer=self._request.remote or "", trace=trace_of(trace) if trace else "", departure=self.departure
+        )
+
+    @property
+    def departure(self) -> Departure:
+        """Of this connection; see Context."""
+        return cast(HttpConnection, self._request.protocol).departure
 
     def wanted(self, names: Iterable[str]) -> list[Header]:
         """Those of these headers that are there; names in lower case."""
@@ -179,14 +187,19 @@ def _open_to_pages(handler: Handler, cors: CorsPolicy) -> Handler:
 
 
 class HttpServer:
-    """One listener. Endpoints mount their routes on it; each of them may call start, drain and stop."""
+    """One listener. Endpoints mount their routes on it; each of them may call start, drain and stop.
 
-    def __init__(self, listen: str) -> None:
+    counters: where each owner's stalled peers are counted.
+    """
+
+    def __init__(self, listen: str, counters: Counters | None = None) -> None:
         self.listen = listen
+        self._counters = counters or Counters()
         self.host, self.port = split_host_port(listen)
         self._mounted: dict[str, Sequence[HttpRoute]] = {}
         self._router: HttpRouter[Handler] = HttpRouter(())
         self._policies: dict[Handler, CorsPolicy] = {}
+        self._stalled_peers: dict[Handler, Counter] = {}
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._lock = asyncio.Lock()
@@ -201,12 +214,16 @@ class HttpServer:
         self._mounted[owner] = routes
         served: list[tuple[str, PathTemplate, Handler]] = []
         self._policies = {}
-        for route in (route for mounted in self._mounted.values() for route in mounted):
-            handler = route.handler
-            if route.cors is not None:
-                handler = _open_to_pages(handler, route.cors)
-                self._policies[handler] = route.cors
-            served.append((route.method, route.template, handler))
+        self._stalled_peers = {}
+        for name, mounted in self._mounted.items():
+            stalled = self._counters.counter(name, STALLED_PEERS)
+            for route in mounted:
+                handler = route.handler
+                if route.cors is not None:
+                    handler = _open_to_pages(handler, route.cors)
+                    self._policies[handler] = route.cors
+                self._stalled_peers[handler] = stalled
+                served.append((route.method, route.template, handler))
         self._router = HttpRouter(served)
 
     async def start(self) -> None:
@@ -214,7 +231,7 @@ class HttpServer:
         async with self._lock:
             if self._runner is not None:
                 return
-            engine = HttpEngine(self._answer)
+            engine = HttpEngine(self._answer, self._stalled)
             # What is still running at stop() had its time in drain().
             runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=STOP_SECONDS)
             await runner.setup()
@@ -282,6 +299,12 @@ class HttpServer:
             self._busy -= 1
             if not self._busy:
                 self._idle.set()
+
+    def _stalled(self, request: web.BaseRequest) -> None:
+        handler, _, _ = self._router.find(request.method, request.raw_path.partition("?")[0])
+        counter = None if handler is None else self._stalled_peers.get(handler)
+        if counter is not None:
+            counter.add()
 
     def _preflight(self, request: HttpRequest) -> Sequence[tuple[str, str]]:
         """What a browser is told that asks, on behalf of a page, whether it may call."""

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from gateway.message import Departure
+from gateway.net.counters import Counter
 from gateway.net.tcp.framing import FrameReader, FramingError
 from gateway.net.tcp.keepalive import keep_alive
 
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
         self.framed = options.frame
         self.peer = ""
         self.ended = False
+        self.departure = Departure()
         self._options = options
         self._connections = connections
         self._inbound = inbound
@@ -198,6 +201,8 @@ class Connection(asyncio.Protocol):
         rested = now - self._moved
         if self._blocked is not None or (self._closing and unsent):
             if rested > options.stall_timeout:
+                self.departure.stalled(options.stall_timeout)
+                self._connections.stalled.add()
                 self.reset()
         elif self._reader.partial and not (self._paused or self._deaf or options.single):
             if now - self._began > options.receive_timeout:
@@ -313,9 +318,13 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The open connections of an endpoint. Those that rest too long are cut off."""
+    """The open connections of an endpoint. Those that rest too long are cut off.
 
-    def __init__(self) -> None:
+    stalled: counts those whose peer took nothing.
+    """
+
+    def __init__(self, stalled: Counter) -> None:
+        self.stalled = stalled
         self._open: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -5,7 +5,7 @@ import ssl
 from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
-from gateway.net.counters import Counters
+from gateway.net.counters import STALLED_PEERS, Counters
 from gateway.net.free_number import free_number
 from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import bound_port, dial, listen
@@ -232,7 +232,7 @@ class Pool(Generic[Q, R]):
         self.exact = exact
         self.misread = misread
         self.unready = _NO_PEER if listen else ""
-        self.connections = Connections()
+        self.connections = Connections(counters.counter(name, STALLED_PEERS))
         self.unmatched, self.malformed, self._refused = (
             counters.counter(name, label) for label in ("unmatched_replies", "malformed", "refused_connections")
         )

@@ -27,14 +27,20 @@ class Server:
     """Connections that come in at an address; whoever dials makes them with connection().
 
     session: makes what serves a new connection; None where nothing is served, and connections are refused.
-    limit: most sessions at a time; refused: counts the others.
+    limit: most sessions at a time; refused: counts the others. stalled: counts peers that took nothing.
     """
 
     def __init__(
-        self, options: TcpOptions, session: Callable[[], ServedSession | None], *, limit: int, refused: Counter
+        self,
+        options: TcpOptions,
+        session: Callable[[], ServedSession | None],
+        *,
+        limit: int,
+        refused: Counter,
+        stalled: Counter,
     ) -> None:
         self.options = options
-        self.connections = Connections()
+        self.connections = Connections(stalled)
         self._session = session
         self._limit = limit
         self._refused = refused
