@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 from support.kafka_brokers import ApacheKafka, Bootstrap, apache_kafka
-from support.kafka_gateway import Handler, consuming, endpoint, publisher, publishing, source, until, until_published
+from support.kafka_gateway import (
+    Handler,
+    binding,
+    consuming,
+    endpoint,
+    publisher,
+    publishing,
+    source,
+    until,
+    until_published,
+)
 from support.kafka_peer import Record, create_topic, produce, read
 
 from gateway.message import Context, Message
@@ -106,6 +116,23 @@ async def test_instances_share_the_partitions(mortal: ApacheKafka, topic: str) -
     shares = [{last.params["partition"] for last in handler.requests if last.body == b"last"} for handler in handlers]
     assert all(shares)
     assert shares[0].isdisjoint(shares[1])
+
+
+async def test_an_instance_whose_route_changes_goes_on(mortal: ApacheKafka, topic: str) -> None:
+    await asyncio.to_thread(create_topic, mortal.bootstrap, topic, 2)
+    handler = Handler()
+    before, after = (
+        source(topic, group=f"{topic}-group", instance="one", session_timeout="60s", max_in_flight=most)
+        for most in (8, 9)
+    )
+    async with consuming(endpoint(mortal.bootstrap), before, handler) as side:
+        produce(mortal.bootstrap, topic, [{"key": b"k%d" % number, "value": b"%d" % number} for number in range(20)])
+        await handler.wait(20)
+        side.bind([binding(side, after, handler)])
+        produce(
+            mortal.bootstrap, topic, [{"key": b"k%d" % number, "value": b"%d" % number} for number in range(20, 40)]
+        )
+        await until(lambda: len(set(handler.bodies)) == 40, 30)
 
 
 async def test_a_broker_killed_while_the_gateway_publishes(mortal: ApacheKafka, topic: str) -> None:

@@ -26,7 +26,7 @@ class InFlight:
         task = asyncio.current_task()
         if task is None or self._redelivery is None:
             return
-        self.add(task)
+        self._tasks.add(task)
         try:
             await handle(self._redelivery)
         finally:
