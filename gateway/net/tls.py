@@ -4,11 +4,16 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.status import Code, ContractError, Failure
+
+_STRICT: Final = (
+    " On Python 3.13, which the image has, an authority without keyUsage is refused, and so is a peer whose "
+    "certificate has no authority key identifier (RFC 5280)."
+)
 
 log = logging.getLogger("gateway.net")
 
@@ -17,7 +22,7 @@ class ClientTls(BaseModel):
     """Of connections that the gateway makes."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
-    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty.")
+    ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty." + _STRICT)
     certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
     key: str = Field(default="", description="PEM file of the client certificate's key.")
 
@@ -34,7 +39,7 @@ class Tls(ClientTls):
     ca: str = Field(
         default="",
         description="PEM file of the authorities to trust. A listener with it demands certificates of its clients; "
-        "for connections to a target the system's where empty.",
+        "for connections to a target the system's where empty." + _STRICT,
     )
     certificate: str = Field(
         default="", description="PEM file of the own certificate and its chain; a listener needs it."
