@@ -12,7 +12,7 @@ import aiohttp
 import grpc
 import pytest
 from support.events_gateway import Places, serving, until
-from support.gateway_process import free_port
+from support.ports import free_port
 from support.specimen_proto import PACKAGE, Messages
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed

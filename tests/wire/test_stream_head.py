@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from support.events_gateway import serving
-from support.gateway_process import free_port
+from support.ports import free_port
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
