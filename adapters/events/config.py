@@ -2,15 +2,16 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from adapters.events.place import Place, check_filter, check_topic
 from gateway import port
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
 from gateway.journal.journal import Retention
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_filter, is_topic
+from gateway.net.broker.redelivery import Retries
 from gateway.net.http.address import Listen, ServiceUrl
 from gateway.net.http.webhook_signature import read_secret
 
@@ -59,7 +60,7 @@ Secrets = Annotated[
 ]
 
 
-class Durable(BaseModel):
+class Durable(Retries):
     """A durable subscription: it goes on where it was when its process ended."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,29 +88,17 @@ class Durable(BaseModel):
         "once, and how many may come twice after a crash. RabbitMQ as backbone keeps no order of keys; 1 keeps that of "
         "all events.",
     )
-    max_deliveries: int = Field(
-        default=5,
-        ge=1,
-        description="How often an event is tried that fails with INTERNAL, UNKNOWN or DATA_LOSS, before it is "
-        "dead-lettered. Other failures are tried for ever or dead-lettered at once.",
-    )
     dead_letters: Topic | Literal[""] = Field(
         default="",
         description="The topic for events that can't be handled; dead-letters.{subscription} where empty. The "
         "subscription itself is not given events of this topic. On a backbone they go to the broker's topic or queue "
         "{stream}.{subscription}.dead-letters.",
     )
-    backoff: Duration = Field(default=0.1, gt=0, le=60, description="Longest wait before the second try.")
-    max_backoff: Duration = Field(
-        default=30.0, gt=0, le=24 * 3600, description="Longest wait before any try; it doubles up to here, with jitter."
-    )
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if self.dead_letter_topic in self.topic:
             raise ValueError(f"dead_letters would take {self.dead_letter_topic} from the subscription")
-        if self.max_backoff < self.backoff:
-            raise ValueError("max_backoff is less than backoff")
         return self
 
     @property
@@ -147,7 +136,7 @@ class Webhook(Durable):
     timeout: Duration = Field(default=10.0, gt=0, le=300, description="How long the receiver may take to answer.")
 
 
-class Endpoint(port.OnBackbone):
+class Endpoint(JsonSettings, port.OnBackbone):
     """An event broker inside the gateway, or one that lies on a broker outside."""
 
     store: str = Field(
@@ -203,12 +192,6 @@ class Endpoint(port.OnBackbone):
         description="What to do with members of an event that the route's type does not have. reject: a durable "
         "subscription dead-letters it, a stream ends.",
     )
-    int64: Literal["string", "number"] = Field(
-        default="string", description="How 64-bit integers are written; both forms are read."
-    )
-    decimal: Literal["string", "number"] = Field(
-        default="string", description="How decimals are written; both forms are read."
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -233,13 +216,8 @@ class Endpoint(port.OnBackbone):
         retained = self.max_bytes * 4 // 5 if self.retain_bytes is None else self.retain_bytes
         return Retention(limit=self.max_bytes, retained=retained, seconds=self.retention)
 
-    @property
-    def format(self) -> JsonFormat:
-        """How events' data is written and read."""
-        return JsonFormat(self.int64, self.decimal)
 
-
-class Source(port.Address, Durable):
+class Source(Durable, port.Address):
     """Events of these topics."""
 
 

@@ -9,7 +9,6 @@ from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
 from gateway.bus import check_durable
 from gateway.codecs.cloudevents import CloudEvent, traceparent
-from gateway.codecs.format import Unknown
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
 from gateway.message import Context, Message
@@ -47,7 +46,7 @@ class EventsInbound:
         return Contract(
             patterns=PATTERNS,
             format=endpoint.format,
-            unknown=Unknown(endpoint.unknown_fields),
+            unknown=endpoint.unknown,
             metadata=metadata,
             uncertain=UNCERTAIN,
             headers=endpoint.forwarded,

@@ -18,7 +18,6 @@ from adapters.events.attributes import (
 from adapters.events.config import Endpoint, Target
 from adapters.events.hub import Hub, shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
-from gateway.codecs.format import Unknown
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter
@@ -73,7 +72,7 @@ class EventsOutbound:
         return Contract(
             patterns=PATTERNS_BY_MODE[address.mode],
             format=endpoint.format,
-            unknown=Unknown(endpoint.unknown_fields),
+            unknown=endpoint.unknown,
             sources=said or heard,
             opening=heard if publishes else {},
             receipt={name: type_ for name, type_ in receipt.items() if bus is None or name != "position"},
