@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from adapters.graphql.resolver import Caller
-from gateway.codecs.form import parse_form
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_error import BAD_REQUEST, RequestError, error, errors_of, malformed
-from gateway.codecs.graphql_request import GraphqlRequest, parse_json, request_of, to_json
+from gateway.codecs.graphql_request import GraphqlRequest, parse_body, parse_query, request_of, to_json
 from gateway.net.http.call import crossing
 from gateway.net.http.failure import HttpRefusal, headers_of, status_of
 from gateway.net.http.media_type import JSON, accepted, check_media_type
@@ -39,7 +38,7 @@ class Exchange:
     async def post(self, request: HttpRequest) -> HttpReply:
         try:
             check_media_type(request.headers.get("content-type", ""), (JSON,))
-            parsed = _parsed(await request.body(self._limit))
+            parsed = parse_body(await request.body(self._limit))
             if isinstance(parsed, list):
                 return await self._answer_batch(request, parsed)
             asked = request_of(parsed)
@@ -49,7 +48,7 @@ class Exchange:
 
     async def get(self, request: HttpRequest) -> HttpReply:
         try:
-            asked = request_of(_of_query(request.query))
+            asked = request_of(parse_query(request.query))
         except Failure as failure:
             return _refusal(request, failure)
         return await self._answer(request, asked, safe=True)
@@ -138,27 +137,6 @@ def _errors(failure: Failure) -> Sequence[Mapping[str, Any]]:
 
 def _caller(request: HttpRequest) -> Caller:
     return Caller(request.headers, request.peer, request.trace, request.departure)
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return parse_json(body)
-    except ValueError as problem:
-        raise malformed(str(problem)) from None
-
-
-def _of_query(query: str) -> Mapping[str, Any]:
-    """The parameters of a GET; two of them are JSON in text."""
-    found: dict[str, Any] = dict(parse_form(query.encode())) if query else {}
-    for name in ("variables", "extensions"):
-        if found.get(name):
-            try:
-                found[name] = parse_json(found[name])
-            except (ValueError, AttributeError, TypeError):
-                raise malformed(f"{name} must be a JSON object") from None
-        else:
-            found.pop(name, None)
-    return found
 
 
 def _content_type(media_type: str) -> tuple[str, str]:

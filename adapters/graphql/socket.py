@@ -9,20 +9,18 @@ from typing import Any, Final
 
 from adapters.graphql.config import Endpoint
 from adapters.graphql.resolver import Caller
-from adapters.graphql.wire import (
-    DUPLICATE,
-    INIT_TIMEOUT,
-    INVALID_MESSAGE,
-    SUBPROTOCOL,
-    TOO_MANY_INITS,
-    UNAUTHORIZED,
-    Frame,
-    frame,
-    read_frame,
-)
 from gateway.codecs.graphql_engine import Engine
 from gateway.codecs.graphql_error import LIMIT_EXCEEDED, error, errors_of
 from gateway.codecs.graphql_request import request_of
+from gateway.codecs.graphql_transport_ws import (
+    INIT_TIMEOUT,
+    INVALID_MESSAGE,
+    NO_SUBPROTOCOL,
+    SUBPROTOCOL,
+    ClientFrame,
+    frame,
+    read_client_frame,
+)
 from gateway.net.http.server import HttpRequest
 from gateway.net.websocket.connection import CloseWebSocket, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.net.websocket.server import HttpUpgrade
@@ -58,12 +56,12 @@ class SocketHandler:
 
 def _headers(given: Mapping[str, str], payload: Any, forwarded: frozenset[str]) -> Mapping[str, str]:
     """Browsers can't send headers with a handshake: what may cross is taken from connection_init too. Raises
-    ValueError for a value that is no header's."""
+    CloseWebSocket for a value that is no header's."""
     headers = {name: value for name in forwarded if (value := given.get(name)) is not None}
     for name, value in payload.items() if isinstance(payload, dict) else ():
         if name.lower() in forwarded and name.lower() not in headers and isinstance(value, str):
             if not _HEADER_VALUE.fullmatch(value):
-                raise ValueError(f"{name} is no header")
+                raise CloseWebSocket(INVALID_MESSAGE, f"{name} is no header")
             headers[name.lower()] = value
     return headers
 
@@ -83,9 +81,9 @@ class _Session:
         init = asyncio.get_running_loop().call_later(INIT_SECONDS, self._late)
         try:
             if self._socket.subprotocol != SUBPROTOCOL:
-                raise CloseWebSocket(4406, "Subprotocol not acceptable")
+                raise CloseWebSocket(*NO_SUBPROTOCOL)
             async for message in self._socket:
-                await self._take(self._read(message))
+                await self._take(read_client_frame(message, opened=self._caller is not None, running=self._running))
             if self._socket.draining and self._running and not self._socket.closed:
                 await self._finish()
         finally:
@@ -110,46 +108,25 @@ class _Session:
         if self._caller is None:
             self._socket.close_soon(*INIT_TIMEOUT)
 
-    def _read(self, message: str | bytes) -> Frame:
-        try:
-            return read_frame(message)
-        except ValueError as problem:
-            raise CloseWebSocket(INVALID_MESSAGE, str(problem)) from None
-
-    async def _take(self, received: Frame) -> None:
+    async def _take(self, received: ClientFrame) -> None:
         match received.type:
             case "connection_init":
-                if self._caller is not None:
-                    raise CloseWebSocket(*TOO_MANY_INITS)
-                try:
-                    self._caller = self._caller_of(received.payload)
-                except ValueError as problem:
-                    raise CloseWebSocket(INVALID_MESSAGE, str(problem)) from None
+                self._caller = self._caller_of(received.payload)
                 await self._socket.send(frame("connection_ack"), text=True)
             case "ping":
                 await self._socket.send(frame("pong", payload=received.payload), text=True)
-            case "pong":
-                pass
-            case "subscribe":
-                await self._subscribe(received)
             case "complete":
                 task = self._running.pop(received.id, None)
                 if task is not None:
                     task.cancel()
-            case _:
-                raise CloseWebSocket(INVALID_MESSAGE, f"{received.type} is the server's to send")
+            case "subscribe" if len(self._running) >= self._limit:
+                text = f"a connection may have {self._limit} operations at a time"
+                await self._socket.send(frame("error", received.id, [error(text, LIMIT_EXCEEDED)]), text=True)
+            case "subscribe":
+                self._start(received.id, received.payload)
 
-    async def _subscribe(self, received: Frame) -> None:
-        key = received.id
-        if self._caller is None:
-            raise CloseWebSocket(*UNAUTHORIZED)
-        if key in self._running:
-            raise CloseWebSocket(DUPLICATE, f"Subscriber for {key[:80]} already exists")
-        if len(self._running) >= self._limit:
-            text = f"a connection may have {self._limit} operations at a time"
-            await self._socket.send(frame("error", key, [error(text, LIMIT_EXCEEDED)]), text=True)
-            return
-        task = asyncio.create_task(self._run(key, received.payload, self._caller), name="graphql operation")
+    def _start(self, key: str, payload: Any) -> None:
+        task = asyncio.create_task(self._run(key, payload), name="graphql operation")
         self._running[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
 
@@ -157,17 +134,17 @@ class _Session:
         if self._running.get(key) is task:
             del self._running[key]
 
-    async def _run(self, key: str, payload: Any, caller: Caller) -> None:
+    async def _run(self, key: str, payload: Any) -> None:
         send = self._socket.send
         try:
             try:
                 operation = self._engine.prepare(request_of(payload))
                 if operation.subscribes:
-                    async with aclosing(self._engine.subscribe(operation, caller)) as responses:
+                    async with aclosing(self._engine.subscribe(operation, self._caller)) as responses:
                         async for response in responses:
                             await send(frame("next", key, response), text=True)
                 else:
-                    await send(frame("next", key, await self._engine.execute(operation, caller)), text=True)
+                    await send(frame("next", key, await self._engine.execute(operation, self._caller)), text=True)
                 last = frame("complete", key)
             except Failure as failure:
                 last = frame("error", key, errors_of(failure))

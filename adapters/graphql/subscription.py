@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from adapters.graphql.wire import SUBPROTOCOL, ServerFrame, frame, read_server_frame
-from gateway.codecs.graphql_error import failure_of
-from gateway.codecs.graphql_response import Answer, read_response
+from gateway.codecs.graphql_response import Answer
+from gateway.codecs.graphql_transport_ws import SUBPROTOCOL, failure_of_close, frame, read_server_frame, subscribe
 from gateway.message import Context, Message
 from gateway.net.http.call import crossing, request_headers
 from gateway.net.websocket.client import WebSocketClient
@@ -20,13 +17,6 @@ from gateway.status import Code, Failure
 ACK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 1.0
 _ID: Final = "1"
-_CLOSED: Final = {
-    4400: Code.INTERNAL,
-    4401: Code.UNAUTHENTICATED,
-    4403: Code.PERMISSION_DENIED,
-    4406: Code.UNIMPLEMENTED,
-    4429: Code.RESOURCE_EXHAUSTED,
-}
 
 
 class Subscription:
@@ -48,19 +38,16 @@ class Subscription:
         subscribed = False
         try:
             await self._acknowledged(socket, dict(crossing(request.headers)))
-            payload: dict[str, Any] = {"query": self._call.document, "variables": msgspec.Raw(request.body)}
-            if self._call.name:
-                payload["operationName"] = self._call.name
-            await socket.send(frame("subscribe", _ID, payload), text=True)
+            await socket.send(subscribe(_ID, self._call, request.body), text=True)
             subscribed = True
             async for message in socket:
-                received = _read(message)
+                received = read_server_frame(message)
                 match received.type:
                     case "next":
-                        yield Message(self._value(received))
+                        yield Message(self._answer.value(received.response))
                     case "error":
                         subscribed = False
-                        raise failure_of(_errors(received))
+                        raise received.failure
                     case "complete":
                         subscribed = False
                         return
@@ -68,9 +55,9 @@ class Subscription:
                         await socket.send(frame("pong"), text=True)
                     case _:
                         pass
-            raise _broken(socket.close_code)
+            raise failure_of_close(socket.close_code)
         except WebSocketClosed as closed:
-            raise _broken(closed.code) from None
+            raise failure_of_close(closed.code) from None
         finally:
             await _leave(socket, subscribed=subscribed)
 
@@ -81,7 +68,7 @@ class Subscription:
             async with asyncio.timeout(ACK_SECONDS):
                 await socket.send(frame("connection_init", payload=payload or None), text=True)
                 async for message in socket:
-                    match _read(message).type:
+                    match read_server_frame(message).type:
                         case "connection_ack":
                             return
                         case "ping":
@@ -90,32 +77,7 @@ class Subscription:
                             pass
         except TimeoutError:
             raise Failure(Code.UNAVAILABLE, "the upstream did not take the connection in time", sent=False) from None
-        raise _broken(socket.close_code, sent=False)
-
-    def _value(self, received: ServerFrame) -> bytes:
-        response = read_response(received.payload)
-        if response is None:
-            raise Failure(Code.INTERNAL, "the upstream's event is not GraphQL")
-        return self._answer.value(response)
-
-
-def _read(message: str | bytes) -> ServerFrame:
-    try:
-        return read_server_frame(message)
-    except ValueError as problem:
-        raise Failure(Code.INTERNAL, f"the upstream breaks the protocol: {problem}") from None
-
-
-def _errors(received: ServerFrame) -> Any:
-    try:
-        return msgspec.json.decode(received.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _broken(code: int, *, sent: bool = True) -> Failure:
-    text = "the connection to the upstream ended before the events did"
-    return Failure(_CLOSED.get(code, Code.UNAVAILABLE), f"{text} (close code {code})", sent=sent)
+        raise failure_of_close(socket.close_code, sent=False)
 
 
 async def _leave(socket: WebSocket, *, subscribed: bool) -> None:

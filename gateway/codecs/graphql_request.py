@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.codecs.form import parse_form
 from gateway.codecs.graphql_error import malformed
 from gateway.codecs.json import too_deep
 
@@ -46,6 +47,28 @@ def parse_json(data: bytes | str) -> Any:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"malformed JSON: {str(error).removeprefix('JSON is malformed: ')}") from None
+
+
+def parse_body(body: bytes) -> Any:
+    """The JSON of a POST. Raises RequestError."""
+    try:
+        return parse_json(body)
+    except ValueError as problem:
+        raise malformed(str(problem)) from None
+
+
+def parse_query(query: str) -> Mapping[str, Any]:
+    """The parameters of a GET, of which two are JSON in text. Raises RequestError."""
+    found: dict[str, Any] = dict(parse_form(query.encode())) if query else {}
+    for name in ("variables", "extensions"):
+        if found.get(name):
+            try:
+                found[name] = parse_json(found[name])
+            except (ValueError, AttributeError, TypeError):
+                raise malformed(f"{name} must be a JSON object") from None
+        else:
+            found.pop(name, None)
+    return found
 
 
 def to_json(value: Any) -> bytes:

@@ -705,6 +705,7 @@ async def test_a_connection_that_ends_cancels_upstream(abrupt: bool) -> None:
         ([("subscribe", "1", {"query": "{ __typename }"})], 4401, "Unauthorized"),
         ([("connection_init", "", None), ("connection_init", "", None)], 4429, "Too many initialisation requests"),
         ([("nonsense", "", None)], 4400, "this is no message of graphql-transport-ws"),
+        ([(["ping"], "", None)], 4400, "this is no message of graphql-transport-ws"),
         ([("connection_init", "", None), ("subscribe", "", {"query": "x"})], 4400, "subscribe needs an id"),
         ([("connection_init", "", None), ("subscribe", "1", None)], 4400, "subscribe needs a payload"),
         ([("connection_init", "", None), ("next", "1", {})], 4400, "next is the server's to send"),
