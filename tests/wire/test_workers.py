@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from gateway.net.broker.workers import Consumers, Workers
 
 
@@ -76,13 +78,17 @@ async def test_those_that_stay_go_on_and_the_others_leave() -> None:
     assert c.log == ["start", "drain", "stop"]
 
 
-async def test_stop_ends_those_that_are_leaving() -> None:
+@pytest.mark.parametrize("begun", [True, False], ids=["while it drains", "before it begins to"])
+async def test_stop_ends_those_that_are_leaving(*, begun: bool) -> None:
     toys = Toys()
     toys.bind(a="one")
     await toys.consumers.stop()
     toys.consumers.start()
     toys.bind()
-    await asyncio.sleep(0)
+    if begun:
+        await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await toys.consumers.stop()
-    assert toys.made["a"].log == ["stop", "start", "drain", "stop"]
+    first, *drained, last = toys.made["a"].log[1:]
+    assert (first, last) == ("start", "stop")
+    assert ("drain" in drained) is begun

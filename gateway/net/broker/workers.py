@@ -76,7 +76,7 @@ class Consumers(Workers[K, C]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], C] = {}
 
     def bind(self, bindings: Mapping[K, Any], make: Callable[[Any], C]) -> None:
         """Those that are wanted further go on with their new binding; the others end in the background."""
@@ -85,8 +85,8 @@ class Consumers(Workers[K, C]):
             del self._running[key]
             if self._started:
                 task = asyncio.create_task(_retire(consumer), name="consumer retires")
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+                self._leaving[task] = consumer
+                task.add_done_callback(self._leaving.pop)
         for key, binding in bindings.items():
             self.obtain(key, lambda binding=binding: make(binding)).binding = binding  # type: ignore[misc]
 
@@ -96,11 +96,12 @@ class Consumers(Workers[K, C]):
 
     async def stop(self) -> None:
         """As Worker.stop, of those too that are leaving."""
-        leaving = list(self._leaving)
+        leaving = dict(self._leaving)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
-        await super().stop()
+        # A task that is cancelled before it has begun stops nothing.
+        await asyncio.gather(*(consumer.stop() for consumer in leaving.values()), super().stop())
 
 
 async def _retire(consumer: Consumer) -> None:
