@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
@@ -10,14 +11,16 @@ import msgspec
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter
-from gateway.net.broker.redelivery import Redelivery, backoff
-from gateway.net.lanes import Lanes, LowWaterMark
+from gateway.net.broker.redelivery import Redelivery, Retries, backoff
+from gateway.net.broker.window import Window
+from gateway.net.broker.workers import Consumers
 from gateway.status import Failure
 
 STRIDE: Final = 1000  # events of other topics after which the position is kept, though nothing was handled
 KEEP_SECONDS: Final = 0.05
 MAX_KEEP_SECONDS: Final = 5.0
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 log = logging.getLogger("gateway.journal")
@@ -61,81 +64,79 @@ class Subscription(Generic[T]):
 
     At most max_in_flight events lie between the position that is kept and the newest one taken, so that a crash
     repeats no more than those.
+
+    binding: its settings, and what delivers; that may be replaced at any time.
     """
 
-    def __init__(self, journal: Journal[T], settings: Settings, deliver: Deliver[T]) -> None:
+    def __init__(self, journal: Journal[T], binding: tuple[Settings, Deliver[T]]) -> None:
+        self.binding = binding
         self._journal = journal
-        self._settings = settings
-        self._deliver = deliver
-        self._lane = journal.content.lane
-        self._dead_letter = journal.content.dead_letter
+        self._settings = settings = binding[0]
         self._wanted = Filter(settings.topics, without=settings.dead_letters)
-        self._mark = LowWaterMark()
-        self._scanned = self._kept = self._passed = 0
-        self._room = asyncio.Event()
+        self._scanned = self._kept = 0
         self._dirty = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._lanes: Lanes[Entry[T]] | None = None
-        self._ending: asyncio.Future[None] | None = None
+        self._window: Window[Entry[T]] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._holds = False
-        self._unburied = ""
+        self._unburied = self._bug = ""
 
     @property
     def unready(self) -> str:
-        return f"subscription {self._settings.name}: {self._unburied}" if self._unburied else ""
+        why = self._bug or self._unburied
+        return f"subscription {self._settings.name}: {why}" if why else ""
 
     def start(self) -> None:
         """Consume in the background, once the store is open."""
-        if self._tasks:
+        if self._task is not None:
             return
-        settings = self._settings
-        ending = self._ending = asyncio.get_running_loop().create_future()
-        redelivery = Redelivery(settings.max_deliveries, settings.backoff, settings.max_backoff, ending)
-        lanes = self._lanes = Lanes(settings.max_in_flight, lambda entry: self._serve(entry, redelivery))
-        name = f"subscription {settings.name}"
-        self._tasks = [
-            asyncio.create_task(self._consume(lanes), name=name),
-            asyncio.create_task(self._keep_up(), name=name),
-        ]
+        settings, lane = self._settings, self._journal.content.lane
+        window = self._window = Window(
+            settings.max_in_flight,
+            Retries.model_validate(settings.retries),
+            position=attrgetter("position"),
+            lane=lambda entry: lane(entry.event),
+            settle=self._settle,
+            moved=lambda _: self._dirty.set(),
+        )
+        self._scanned = self._kept = 0
+        self._unburied = self._bug = ""
+        self._task = asyncio.create_task(self._consume(window), name=f"subscription {settings.name}")
 
     async def drain(self) -> None:
         """Begin nothing new; return when what runs has ended and the position is kept."""
-        await self._end(cancel=False)
+        await self._end(grace=None)
 
     async def stop(self) -> None:
         """Cancel what runs, and keep the position of what is settled. Safe at any time."""
-        await self._end(cancel=True)
+        await self._end(grace=0.0)
 
-    async def _end(self, *, cancel: bool) -> None:
-        lanes, ending = self._lanes, self._ending
-        if lanes is None or ending is None:
+    async def _end(self, grace: float | None) -> None:
+        window = self._window
+        if window is None:
             return
-        if not ending.done():
-            ending.set_result(None)
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        task, self._task = self._task, None
+        if task is not None:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        lanes.close()
-        if cancel:
-            await lanes.cancel()
-        await lanes.join()
+            await asyncio.gather(task, return_exceptions=True)
+        await window.release(grace)
         try:
-            if self._target > self._kept:
-                await self._keep()
+            await self._keep(window)
         except Failure as failure:
             log.info("subscription %s: position not kept: %s", self._settings.name, failure)
         if self._holds:
             self._holds = False
             self._journal.release(self._settings.name)
 
-    async def _consume(self, lanes: Lanes[Entry[T]]) -> None:
+    async def _consume(self, window: Window[Entry[T]]) -> None:
         await self._journal.opened()
         await self._journal.hold(self._settings.name)
         self._holds = True
         await self._retried(self._begin)
+        window.start(lambda room: self._retried(lambda: self._read(window, room)), self._broken)
         while True:
-            await self._retried(lambda: self._read(lanes))
+            await self._dirty.wait()
+            self._dirty.clear()
+            await self._retried(lambda: self._keep(window))
 
     async def _begin(self) -> None:
         """Go on where the subscription was, or begin it."""
@@ -147,77 +148,57 @@ class Subscription(Generic[T]):
             await journal.advance(settings.name, position)
         self._scanned = self._kept = position
 
-    async def _read(self, lanes: Lanes[Entry[T]]) -> None:
+    async def _read(self, window: Window[Entry[T]], room: int) -> Sequence[Entry[T]]:
         journal = self._journal
-        room = self._settings.max_in_flight - len(self._mark) - self._passed
-        if room <= 0:
-            self._room.clear()
-            await self._room.wait()
-            return
         if self._scanned + 1 < journal.first:
             name = self._settings.name
             log.error("subscription %s: events %d to %d were given up", name, self._scanned + 1, journal.first - 1)
             journal.given_up.add(journal.first - 1 - self._scanned)
             self._scanned = journal.first - 1
         batch = await journal.read(self._scanned, self._wanted, room)
-        for entry in batch.entries:
-            self._mark.add(entry.position)
-            await lanes.submit(self._lane(entry.event), entry)
         self._scanned = batch.scanned
-        if self._scanned - self._kept >= STRIDE and not len(self._mark):
-            self._dirty.set()
         if not batch.entries:
+            if self._scanned - self._kept >= STRIDE and not len(window):
+                self._dirty.set()
             await journal.grown(self._scanned)
+        return batch.entries
 
-    async def _serve(self, entry: Entry[T], redelivery: Redelivery) -> None:
-        if await redelivery.settle(
-            lambda: self._deliver(entry), lambda failure, deliveries: self._bury(entry, failure, deliveries)
-        ):
-            self._passed += self._mark.settle(entry.position)
-            self._dirty.set()
+    async def _settle(self, entry: Entry[T], redelivery: Redelivery) -> bool:
+        return await redelivery.settle(
+            lambda: self.binding[1](entry), lambda failure, deliveries: self._bury(entry, failure, deliveries)
+        )
 
-    @property
-    def _target(self) -> int:
-        """Up to where all is settled."""
-        mark = self._mark.mark
-        if mark is None:
-            return self._scanned
-        return mark - 1 if len(self._mark) else max(self._scanned, mark - 1)
+    async def _keep(self, window: Window[Entry[T]]) -> None:
+        """Keep up to where all is settled."""
+        mark, settled = window.mark, window.settled
+        below = self._scanned if mark is None else mark - 1
+        target = below if len(window) else max(self._scanned, below)
+        if target > self._kept:
+            await self._journal.advance(self._settings.name, target)
+            self._kept = target
+            window.kept(settled)
 
-    async def _keep_up(self) -> None:
-        """Keep the position when something was settled."""
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            if self._target > self._kept:
-                await self._retried(self._keep)
+    def _broken(self, error: Exception) -> None:
+        self._bug = "it has ended by a bug"
+        log.error("subscription %s: bug", self._settings.name, exc_info=error)
 
-    async def _keep(self) -> None:
-        target, passed = self._target, self._passed
-        await self._journal.advance(self._settings.name, target)
-        self._kept = target
-        self._passed -= passed
-        self._room.set()
-
-    async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _retried(self, work: Callable[[], Awaitable[R]]) -> R:
         """Work that the store may refuse now."""
         attempt = 0
         while True:
             try:
-                await work()
+                return await work()
             except Failure as failure:
                 attempt += 1
                 if attempt == 1:
                     log.warning("subscription %s: %s", self._settings.name, failure)
                 await asyncio.sleep(backoff(attempt, KEEP_SECONDS, MAX_KEEP_SECONDS))
-            else:
-                return
 
     async def _bury(self, entry: Entry[T], failure: Failure, deliveries: int) -> None:
         topic, name = self._settings.dead_letters, self._settings.name
         where = f"{entry.topic} {entry.position}"
         try:
-            await self._journal.append([(topic, self._dead_letter(entry, failure, deliveries))])
+            await self._journal.append([(topic, self._journal.content.dead_letter(entry, failure, deliveries))])
         except Failure as trouble:
             self._unburied = f"{where} can't be put into {topic}: {trouble}"
             log.warning("subscription %s: %s", name, self._unburied)
@@ -232,46 +213,25 @@ class Subscriptions(Generic[T]):
 
     def __init__(self, journal: Journal[T]) -> None:
         self._journal = journal
-        self._running: dict[Hashable, Subscription[T]] = {}
-        self._leaving: dict[asyncio.Task[None], Subscription[T]] = {}
-        self._started = False
+        self._consumers: Consumers[Hashable, Subscription[T]] = Consumers()
 
     @property
     def unready(self) -> str:
-        """Why one of them can't do its work; empty when all can."""
-        return "; ".join(why for subscription in self._running.values() if (why := subscription.unready))
+        """Why some can't do their work; empty when all can."""
+        return self._consumers.unready
 
     def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[T]]]) -> None:
-        """Those of the same key go on as they are; one of another key begins where its predecessor of the same name
-        ends."""
-        running: dict[Hashable, Subscription[T]] = {}
-        for key, (settings, deliver) in wanted.items():
-            known = self._running.pop(key, None)
-            running[key] = known or Subscription(self._journal, settings, deliver)
-            if known is None and self._started:
-                running[key].start()
-        leaving, self._running = self._running, running
-        for subscription in leaving.values():
-            if self._started:
-                task = asyncio.create_task(subscription.drain(), name="subscription retires")
-                self._leaving[task] = subscription
-                task.add_done_callback(self._leaving.pop)
+        """Those of the same key go on, and deliver as they are told now; one of another key begins where its
+        predecessor of the same name ends."""
+        self._consumers.bind(wanted, lambda binding: Subscription(self._journal, binding))
 
     async def start(self) -> None:
-        self._started = True
-        for subscription in self._running.values():
-            subscription.start()
+        self._consumers.start()
 
     async def drain(self) -> None:
         """As Subscription.drain."""
-        await asyncio.gather(*(subscription.drain() for subscription in self._running.values()), *self._leaving)
+        await self._consumers.drain()
 
     async def stop(self) -> None:
         """As Subscription.stop."""
-        self._started = False
-        leaving = dict(self._leaving)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
-        running = (*leaving.values(), *self._running.values())
-        await asyncio.gather(*(subscription.stop() for subscription in running))
+        await self._consumers.stop()

@@ -1,7 +1,7 @@
 """Window: what of a log is being handled, between the position that is kept and the newest one taken."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from gateway.net.broker.redelivery import Redelivery, Retries
@@ -70,7 +70,7 @@ class Window(Generic[T]):
         self.settled -= settled
         self._room.set()
 
-    def start(self, fetch: Callable[[int], Awaitable[Iterable[T]]], broken: Callable[[Exception], None]) -> None:
+    def start(self, fetch: Callable[[int], Awaitable[Sequence[T]]], broken: Callable[[Exception], None]) -> None:
         """Fetch in the background. fetch: (at most so many) -> records. broken: called with what it raised."""
         self._fetching = asyncio.create_task(self._fill(fetch, broken), name="window")
 
@@ -92,14 +92,17 @@ class Window(Generic[T]):
             await self._lanes.cancel()
         await self._lanes.join()
 
-    async def _fill(self, fetch: Callable[[int], Awaitable[Iterable[T]]], broken: Callable[[Exception], None]) -> None:
+    async def _fill(self, fetch: Callable[[int], Awaitable[Sequence[T]]], broken: Callable[[Exception], None]) -> None:
         try:
             while True:
                 while self.room <= 0:
                     self._room.clear()
                     await self._room.wait()
-                for record in await fetch(self.room):
+                records = await fetch(self.room)
+                # All of them before any is handled: what fetch() has passed over lies below the mark only then.
+                for record in records:
                     self._mark.add(self._position(record))
+                for record in records:
                     await self._lanes.submit(self._lane(record), record)
         except Exception as error:
             broken(error)

@@ -1,7 +1,7 @@
 """Windows: one for each part of a log that a consumer has, whose positions are kept together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
@@ -28,7 +28,7 @@ class Windows(Generic[K, T]):
         position: Callable[[T], int],
         lane: Callable[[T], Hashable],
         settle: Callable[[T, Redelivery], Awaitable[bool]],
-        fetch: Callable[[K, int], Awaitable[Iterable[T]]],
+        fetch: Callable[[K, int], Awaitable[Sequence[T]]],
         keep: Callable[[Mapping[K, int]], Awaitable[bool]],
     ) -> None:
         def moved(settled: int) -> None:
