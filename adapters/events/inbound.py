@@ -28,7 +28,6 @@ class EventsInbound:
         self._hub = shared_hub(name, endpoint, network, bus)
         self._bus = bus
         self._subscriptions = self._hub.subscriptions()
-        self._bindings: dict[Source, Binding] = {}
         self._started = False
 
     async def load(self) -> None:
@@ -57,9 +56,8 @@ class EventsInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays goes on undisturbed."""
-        self._bindings = {**self._bindings, **{binding.address: binding for binding in bindings}}
         self._subscriptions.replace(
-            {address: (address.settings, self._deliverer(address)) for address in (b.address for b in bindings)}
+            {binding.address: (binding.address.settings, _deliverer(binding)) for binding in bindings}
         )
 
     async def start(self) -> None:
@@ -83,12 +81,12 @@ class EventsInbound:
             return ""
         return "; ".join(why for why in (self._hub.unready, self._subscriptions.unready) if why)
 
-    def _deliverer(self, address: Source) -> Deliver[CloudEvent]:
-        async def deliver(entry: Entry[CloudEvent]) -> None:
-            binding = self._bindings[address]
-            event = entry.event
-            request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))
-            context = Context(peer=f"{entry.topic}/{entry.position or event.id}", trace=traceparent(event))
-            await binding.service.call(request, context)
 
-        return deliver
+def _deliverer(binding: Binding) -> Deliver[CloudEvent]:
+    async def deliver(entry: Entry[CloudEvent]) -> None:
+        event = entry.event
+        request = Message(event.data, headers_of(event, binding.headers), params_of(entry), key_of(event))
+        context = Context(peer=f"{entry.topic}/{entry.position or event.id}", trace=traceparent(event))
+        await binding.service.call(request, context)
+
+    return deliver
