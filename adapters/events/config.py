@@ -4,11 +4,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from adapters.events.place import Place, check_filter, check_topic
 from gateway import port
 from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
 from gateway.journal.journal import Retention
+from gateway.journal.place import Place, check_filter, check_topic
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_filter, is_topic
 from gateway.net.broker.redelivery import Retries
