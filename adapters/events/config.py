@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from gateway import port
 from gateway.codecs.json_settings import JsonSettings
@@ -11,6 +11,7 @@ from gateway.journal.journal import Retention
 from gateway.journal.place import Place, check_filter, check_topic
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_filter, is_topic
+from gateway.listed import Listed
 from gateway.net.broker.redelivery import Retries
 from gateway.net.http.address import Listen, ServiceUrl
 from gateway.net.http.webhook_signature import read_secret
@@ -26,10 +27,6 @@ _OPTIONS: Final = {
     "converse": _SAID | _HEARD | {"subscribe", "echo"},
 }
 _BEFORE: Final = ("$params.", "$headers.")
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _topic(text: str) -> str:
@@ -50,14 +47,8 @@ def _secret(secret: SecretStr) -> SecretStr:
 
 
 Topic = Annotated[str, AfterValidator(_topic)]
-Filters = Annotated[
-    tuple[Annotated[str, AfterValidator(_filter)], ...],
-    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
-]
-Secrets = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_secret)], ...],
-    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
-]
+Filters = Listed[Annotated[str, AfterValidator(_filter)]]
+Secrets = Listed[Annotated[SecretStr, AfterValidator(_secret)]]
 
 
 class Durable(Retries):

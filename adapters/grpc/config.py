@@ -1,33 +1,27 @@
 """How gRPC is written in routes.yaml."""
 
 from ipaddress import ip_address
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway import port
-from gateway.codecs.format import Unknown
+from gateway.codecs.format import Unknown, UnknownFields
 from gateway.duration import Duration
-from gateway.net.address import split_host_port
+from gateway.listed import Listed
+from gateway.net.address import HostPort, split_host_port
 from gateway.net.tls import Tls
 
 _RESERVED = ("grpc-", ":", "content-type", "te", "user-agent", "host", "connection", "transfer-encoding")
 
 
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
-
-
 class Endpoint(port.Endpoint):
-    listen: str = Field(default="", description="host:port to serve on. Either this or target.")
-    target: Listed = Field(
+    listen: HostPort = Field(default="", description="host:port to serve on. Either this or target.")
+    target: Listed[HostPort] = Field(
         default=(), description="host:port to call, or a list of IP addresses with ports to balance over (round robin)."
     )
-    proto: Listed = Field(default=(), description=".proto file of the contract, or a list of them.")
-    include: Listed = Field(
+    proto: Listed[str] = Field(default=(), description=".proto file of the contract, or a list of them.")
+    include: Listed[str] = Field(
         default=(),
         description="Folders that imports are looked up in. google/protobuf, google/rpc, google/api and google/type "
         "are there anyway.",
@@ -72,21 +66,10 @@ class Endpoint(port.Endpoint):
     compression: Literal["none", "gzip"] = Field(
         default="none", description="How messages are compressed on the way out. Both are understood on the way in."
     )
-    unknown_fields: Literal["reject", "drop"] | None = Field(
-        default=None,
-        description="What to do with fields from the peer that the contract does not have: listen rejects and target "
-        "drops them where this is absent.",
-    )
+    unknown_fields: UnknownFields = None
     reuse_port: bool = Field(
         default=False, description="listen only: let several gateway processes share the port (SO_REUSEPORT)."
     )
-
-    @field_validator("listen")
-    @classmethod
-    def _listen(cls, listen: str) -> str:
-        if listen:
-            split_host_port(listen)
-        return listen
 
     @field_validator("target")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from gateway import port
 from gateway.broker import Answers, BrokerEndpoint, Mode
 from gateway.duration import Duration
+from gateway.listed import Listed
 from gateway.net.address import split_host_port
 from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
@@ -17,10 +18,6 @@ TOPIC_BYTES = 249
 TOPIC_NAME = rf"[a-zA-Z0-9._-]{{1,{TOPIC_BYTES}}}"
 Topic = Annotated[str, Field(pattern=f"^{TOPIC_NAME}$")]
 TopicPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._*-]{1,249}$")]
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _servers(value: object) -> object:
@@ -67,9 +64,7 @@ class Endpoint(BrokerEndpoint):
 
 
 class Source(Retries, port.Address):
-    topic: Annotated[tuple[Topic, ...], BeforeValidator(_listed, json_schema_input_type=Topic | tuple[Topic, ...])] = (
-        Field(min_length=1, description="The topic to consume, or a list of them.")
-    )
+    topic: Listed[Topic] = Field(min_length=1, description="The topic to consume, or a list of them.")
     group: str = Field(
         default="",
         description="The consumer group, under which the brokers keep how far this route has come. ENDPOINT.TOPIC "

@@ -1,29 +1,21 @@
 """TCP and UDP in routes.yaml."""
 
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 import msgspec
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from gateway import port
 from gateway.codecs.correlation import CorrelationField
 from gateway.codecs.declared_format import DeclaredFormat
 from gateway.duration import Duration
-from gateway.net.address import split_host_port
+from gateway.net.address import HostPort
 from gateway.net.failure_message import FailureReply, OnFailure
 from gateway.net.network import Network
 from gateway.net.tcp.connection import TcpOptions
 from gateway.net.tcp.framing import DelimiterFraming, Framing
 from gateway.net.tls import Tls, client_context, server_context
 from gateway.pattern import Pattern
-
-
-def _address(text: str) -> str:
-    split_host_port(text)
-    return text
-
-
-HostPort = Annotated[str, AfterValidator(_address)]
 
 
 class _SocketEndpoint(DeclaredFormat, port.Endpoint):

@@ -5,7 +5,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway import port
-from gateway.codecs.format import Unknown
+from gateway.codecs.format import Unknown, UnknownFields
 from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_boundary import BufferedReader
 from gateway.codecs.thrift_message import framed
@@ -78,11 +78,7 @@ class ThriftEndpoint(port.Endpoint):
     tls: Tls | None = Field(
         default=None, description="Speak TLS; without it, plain text. With transport http, a target's URL says it."
     )
-    unknown_fields: Literal["reject", "drop"] | None = Field(
-        default=None,
-        description="What to do with fields from the peer that the contract does not have: listen rejects and target "
-        "drops them where this is absent.",
-    )
+    unknown_fields: UnknownFields = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

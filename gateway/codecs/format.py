@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
 
 from gateway.schema.types import Type
 
@@ -18,6 +20,16 @@ class Unknown(Enum):
 
     REJECT = "reject"
     DROP = "drop"
+
+
+UnknownFields = Annotated[
+    Literal["reject", "drop"] | None,
+    Field(
+        description="What to do with fields from the peer that the contract does not have: listen rejects and target "
+        "drops them where this is absent."
+    ),
+]
+"""An endpoint's option, as routes.yaml has it."""
 
 
 class Format(Protocol):

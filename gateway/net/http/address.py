@@ -5,15 +5,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator
 from yarl import URL
 
-from gateway.net.address import split_host_port
+from gateway.net.address import HostPort
 from gateway.net.http.router import PathTemplate
 
 E = TypeVar("E", bound=Any)
-
-
-def _listen(text: str) -> str:
-    split_host_port(text)
-    return text
 
 
 def _path(text: str) -> str:
@@ -51,8 +46,7 @@ def one_direction(endpoint: E) -> E:
     return endpoint
 
 
-Listen = Annotated[str, AfterValidator(_listen)]
-"""host:port"""
+Listen = HostPort
 Path = Annotated[str, AfterValidator(_path)]
 """A template: see PathTemplate."""
 LiteralPath = Annotated[str, AfterValidator(_literal_path)]
