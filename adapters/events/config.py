@@ -7,14 +7,14 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validat
 from gateway import port
 from gateway.codecs.json_settings import JsonSettings
 from gateway.duration import Duration
+from gateway.journal import topic
 from gateway.journal.journal import Retention
 from gateway.journal.place import Place, check_filter, check_topic
 from gateway.journal.subscription import Settings
-from gateway.journal.topic import is_filter, is_topic
 from gateway.listed import Listed
 from gateway.net.broker.redelivery import Retries
 from gateway.net.http.address import Listen, ServiceUrl
-from gateway.net.http.webhook_signature import read_secret
+from gateway.net.http.webhook_signature import check_secret
 
 MIB: Final = 1024 * 1024
 MEMORY: Final = "memory"
@@ -29,26 +29,9 @@ _OPTIONS: Final = {
 _BEFORE: Final = ("$params.", "$headers.")
 
 
-def _topic(text: str) -> str:
-    if not is_topic(text):
-        raise ValueError(f"{text!r} is no topic: levels of letters, digits, - and _, divided by dots")
-    return text
-
-
-def _filter(text: str) -> str:
-    if not is_filter(text):
-        raise ValueError(f"{text!r} is no filter: levels divided by dots, * for any one, > at the end for any further")
-    return text
-
-
-def _secret(secret: SecretStr) -> SecretStr:
-    read_secret(secret.get_secret_value())
-    return secret
-
-
-Topic = Annotated[str, AfterValidator(_topic)]
-Filters = Listed[Annotated[str, AfterValidator(_filter)]]
-Secrets = Listed[Annotated[SecretStr, AfterValidator(_secret)]]
+Topic = Annotated[str, AfterValidator(topic.check_topic)]
+Filters = Listed[Annotated[str, AfterValidator(topic.check_filter)]]
+Secrets = Listed[Annotated[SecretStr, AfterValidator(check_secret)]]
 
 
 class Durable(Retries):

@@ -41,7 +41,7 @@ class Front:
         self._append = publish
         self._server = server
         self._limit = endpoint.max_message_bytes
-        self._keys = [signature.read_secret(secret.get_secret_value()) for secret in endpoint.secret]
+        self._keys = signature.read_keys(endpoint.secret)
         self._origins = endpoint.webhook_origins
         self._source = endpoint.source or f"/{name}"
         self._template = PathTemplate(f"{endpoint.path}/{{topic}}")

@@ -12,14 +12,14 @@ from gateway.codecs.cloudevents import STRUCTURED, CloudEvent, to_headers, write
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
 from gateway.net.http.client import HttpClient
-from gateway.net.http.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_secret, sign
+from gateway.net.http.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_keys, sign
 
 ANSWER_BYTES: Final = 64 * 1024
 
 
 def push(webhook: Webhook, client: HttpClient) -> Deliver[CloudEvent]:
     """One try: returns once the receiver took the event."""
-    keys = [read_secret(secret.get_secret_value()) for secret in webhook.secret]
+    keys = read_keys(webhook.secret)
     structured = webhook.mode == "structured"
 
     async def deliver(entry: Entry[CloudEvent]) -> None:

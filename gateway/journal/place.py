@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.journal.topic import is_filter, is_level, is_topic
+from gateway.journal import topic
+from gateway.journal.topic import is_level, is_topic
 from gateway.status import invalid
 
 _HOLE: Final = re.compile(r"\{(\$[^{}]*)\}")
@@ -13,8 +14,7 @@ _HOLE: Final = re.compile(r"\{(\$[^{}]*)\}")
 
 def check_filter(text: str) -> str:
     """The text, with holes or without. Raises ValueError."""
-    if not is_filter(_HOLE.sub("x", text)):
-        raise ValueError(f"{text!r} is no filter: levels divided by dots, * for any one, > at the end for any further")
+    topic.check_filter(_HOLE.sub("x", text), text)
     return text
 
 

@@ -28,6 +28,21 @@ def is_filter(text: str) -> bool:
     return len(text) <= MAX_LENGTH and _IS_FILTER.fullmatch(text) is not None
 
 
+def check_topic(text: str) -> str:
+    """The text. Raises ValueError where nothing can be published to it."""
+    if not is_topic(text):
+        raise ValueError(f"{text!r} is no topic: levels of letters, digits, - and _, divided by dots")
+    return text
+
+
+def check_filter(text: str, written: str = "") -> str:
+    """The text. Raises ValueError where it can't be subscribed to. written: as whoever reads that knows it."""
+    if not is_filter(text):
+        told = "levels divided by dots, * for any one, > at the end for any further"
+        raise ValueError(f"{written or text!r} is no filter: {told}")
+    return text
+
+
 class Filter:
     """What a subscription is given: the topics that match any of the patterns, but for one.
 

@@ -7,8 +7,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+from pydantic import SecretStr
 
 from gateway.status import Code, Failure
 
@@ -32,6 +34,17 @@ def read_secret(text: str) -> bytes:
     if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
         raise ValueError(f"a webhook's key has {_KEY_BYTES[0]} to {_KEY_BYTES[1]} bytes, this one {len(key)}")
     return key
+
+
+def check_secret(secret: SecretStr) -> SecretStr:
+    """The secret. Raises ValueError where it can't be read, without it."""
+    read_secret(secret.get_secret_value())
+    return secret
+
+
+def read_keys(secrets: Iterable[SecretStr]) -> list[bytes]:
+    """The keys of checked secrets."""
+    return [read_secret(secret.get_secret_value()) for secret in secrets]
 
 
 def sign(keys: Sequence[bytes], identity: str, timestamp: int, body: bytes) -> str:
