@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any
 
 from msgspec import UNSET
@@ -17,7 +16,7 @@ from gateway.codecs.json import read
 from gateway.conversion import Converter, Finding, arms_check
 from gateway.message import Header
 from gateway.rules import Const, Each, Format, From, Nested, Path, Rule, When, placeholders
-from gateway.schema.names import convention
+from gateway.schema.names import convention, suggestion
 from gateway.schema.types import (
     ANY,
     BOOL,
@@ -222,9 +221,7 @@ class _Compiler:
         for name, rule in rules.items():
             known = name if target.field(name) is not None else names.get(convention(name))
             if known is None:
-                near = get_close_matches(name, [entry.name for entry in target.fields], 1)
-                fields = ", ".join(entry.name for entry in target.fields)
-                hint = f"did you mean {near[0]}?" if near else f"it has {fields}"
+                hint = suggestion(name, [entry.name for entry in target.fields])
                 self.converter.refuse(f"{at}.{name}", f"{target} has no field {name}", hint)
             elif known in found:
                 self.converter.refuse(f"{at}.{name}", f"{known} is mapped twice")
@@ -450,9 +447,7 @@ class _Compiler:
     def _no_such(self, path: Path, type_: Type, step: str | int) -> None:
         hint = ""
         if isinstance(type_, Record):
-            names = [entry.name for entry in type_.fields]
-            near = get_close_matches(str(step), names, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+            hint = suggestion(str(step), [entry.name for entry in type_.fields])
         elif isinstance(type_, List):
             hint = "take an item, as [0], or map the list with `each`"
         self.converter.refuse(path.text, f"{type_} has no {step}", hint)

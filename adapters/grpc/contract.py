@@ -1,17 +1,16 @@
 """What an endpoint's contract is read from, and the methods in it."""
 
-from difflib import get_close_matches
 from typing import Final
 
 from adapters.grpc.config import Endpoint
 from adapters.grpc.status import MAX_DETAILS, MAX_MESSAGE
-from adapters.grpc.transport import read_file
 from gateway.codecs.google_status import GoogleStatus
 from gateway.codecs.protobuf import ProtobufFormat
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError
-from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files, read_descriptor_set
+from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files, load_descriptor_set
+from gateway.schema.names import suggestion
 
 KINDS: Final = {
     Pattern.REQUEST_REPLY: "unary",
@@ -24,17 +23,13 @@ KINDS: Final = {
 def read_files(endpoint: Endpoint, network: Network) -> ProtoSchema:
     """The contract of `proto` or `descriptor_set`. Raises ContractError."""
     if endpoint.descriptor_set:
-        field, path = "descriptor_set", network.path(endpoint.descriptor_set)
         try:
-            return ProtoSchema.load(read_descriptor_set(read_file(path, field)))
+            return ProtoSchema.load(load_descriptor_set(network.path(endpoint.descriptor_set)))
         except ProtoError as error:
-            raise ContractError(f"{endpoint.descriptor_set}: {error}", field=[field]) from error
+            raise ContractError(f"{endpoint.descriptor_set}: {error}", field=["descriptor_set"]) from error
     try:
-        return ProtoSchema.load(
-            compile_files(
-                [network.path(name) for name in endpoint.proto], [network.path(name) for name in endpoint.include]
-            )
-        )
+        include = [network.path(name) for name in endpoint.include]
+        return ProtoSchema.load(compile_files([network.path(name) for name in endpoint.proto], include))
     except ProtoError as error:
         raise ContractError(str(error), field=["proto"]) from error
 
@@ -51,7 +46,11 @@ class ProtoContract:
         """What is spoken at a method. Raises ContractError, naming what the contract has instead."""
         operation = self.schema.schema.operations.get(method)
         if operation is None:
-            raise ContractError(f"the contract has no method {method}", field=["method"], hint=self._hint(method))
+            raise ContractError(
+                f"the contract has no method {method}",
+                field=["method"],
+                hint=suggestion(method, sorted(self.schema.schema.operations), 10),
+            )
         return Contract(
             patterns=frozenset({operation.pattern}),
             format=self.format,
@@ -65,10 +64,3 @@ class ProtoContract:
             describe=f"gRPC {KINDS[operation.pattern]} {method} at {address}",
             wire=operation,
         )
-
-    def _hint(self, method: str) -> str:
-        methods = self.schema.schema.operations
-        near = get_close_matches(method, methods, n=1)
-        if near:
-            return f"did you mean {near[0]}?"
-        return f"it has {', '.join(sorted(methods)[:10])}" if methods else "it has no methods at all"

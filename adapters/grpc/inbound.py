@@ -16,13 +16,14 @@ from adapters.grpc.health import HealthService
 from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import ReflectionService
 from adapters.grpc.status import write_failure
-from adapters.grpc.transport import arguments, compression, pem_files
+from adapters.grpc.transport import arguments, compression
 from gateway.codecs.google_status import GoogleStatus
 from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
 from gateway.net.address import split_host_port
 from gateway.net.counters import STALLED_PEERS, Counter
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
+from gateway.net.tls import pem_files
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract
 from gateway.status import Code, Failure
@@ -50,8 +51,7 @@ class GrpcInbound:
         self._loaded: ProtoContract | None = None
         self._credentials: grpc.ServerCredentials | None = None
         self._server: grpc.aio.Server | None = None
-        self._health = HealthService()
-        self._reflection: ReflectionService | None = None
+        self._own: list[HealthService | ReflectionService] = [HealthService()]
         self._methods = _Methods()
 
     async def load(self) -> None:
@@ -60,7 +60,7 @@ class GrpcInbound:
         self._credentials = self._read_credentials()
         loaded = ProtoContract(read_files(self._endpoint, self._network))
         if self._endpoint.reflection is not False:
-            self._reflection = ReflectionService(loaded.schema)
+            self._own.append(ReflectionService(loaded.schema))
         self._loaded = loaded
 
     def contract(self, address: Source) -> Contract:
@@ -75,20 +75,17 @@ class GrpcInbound:
         return self._loaded
 
     def bind(self, bindings: Sequence[Binding]) -> None:
-        handlers = self._health.handlers()
-        if self._reflection is not None:
-            handlers |= self._reflection.handlers()
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         services = set()
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            handlers[f"/{operation}"] = _Call(
-                binding, self._contract.status, self._endpoint.stall_timeout, self._stalled
-            ).handler()
-        self._methods.replace(handlers)
-        self._health.set_services(services)
-        if self._reflection is not None:
-            self._reflection.set_services(services)
+            call = _Call(binding, self._contract.status, self._endpoint.stall_timeout, self._stalled)
+            handlers[f"/{operation}"] = call.handler()
+        for own in self._own:
+            own.set_services(services)
+            handlers = own.handlers() | handlers
+        self._methods.served = handlers
 
     async def start(self) -> None:
         server = grpc.aio.server(
@@ -110,9 +107,8 @@ class GrpcInbound:
     async def drain(self) -> None:
         if self._server is None:
             return
-        self._health.drain()
-        if self._reflection is not None:
-            self._reflection.drain()
+        for own in self._own:
+            own.drain()
         await self._server.stop(_FOREVER)
 
     async def stop(self) -> None:
@@ -138,23 +134,20 @@ class GrpcInbound:
     def _read_credentials(self) -> grpc.ServerCredentials | None:
         if self._endpoint.tls is None:
             return None
-        ca, key, certificate = pem_files(self._endpoint, self._network)
+        ca, key, certificate = pem_files(self._endpoint.tls, self._network.path)
         pair = (key or b"", certificate or b"")  # a listener has both: see Endpoint
         return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
 
 
 class _Methods(_GenericRpcHandler):
-    """The method table, replaced as a whole."""
+    """The method table. served: replaced as a whole."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-
-    def replace(self, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        self._handlers = handlers
+        self.served: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         method = handler_call_details.method
-        return self._handlers.get(method) or _unknown(method, self._handlers)
+        return self.served.get(method) or _unknown(method, self.served)
 
 
 def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -202,14 +195,13 @@ class _Call:
         return b""
 
     async def _one_to_many(self, body: bytes, context: Any) -> None:
-        request, call = self._open(body, context)
-        await self._stream(request, None, call, context)
+        await self._stream(body, None, context)
 
     async def _many_to_many(self, bodies: AsyncIterator[bytes], context: Any) -> None:
-        request, call = self._open(None, context)
-        await self._stream(request, _messages(bodies), call, context)
+        await self._stream(None, _messages(bodies), context)
 
-    async def _stream(self, request: Message, more: AsyncIterator[Message] | None, call: Context, context: Any) -> None:
+    async def _stream(self, body: bytes | None, more: AsyncIterator[Message] | None, context: Any) -> None:
+        request, call = self._open(body, context)
         stall = MessageStall(self._stall_seconds, lambda: self._stalled(call))
         try:
             async with aclosing(self._service.stream(request, more, call)) as replies:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 
@@ -13,11 +13,13 @@ from adapters.grpc.contract import ProtoContract, read_files
 from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import read_reflection
 from adapters.grpc.status import read_failure
-from adapters.grpc.transport import arguments, compression, pem_files, write_message
+from adapters.grpc.transport import EOF, arguments, compression, write_message
 from gateway.codecs.google_status import GoogleStatus
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
+from gateway.net.feeder import Feeder
 from gateway.net.network import Network
+from gateway.net.tls import pem_files
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service, UnaryService
 from gateway.schema.idl.proto import ProtoError, ProtoSchema
@@ -25,7 +27,6 @@ from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.grpc")
 
-_EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
 _WINDOW_BYTES: Final = 256 * 1024  # that the peer may send ahead in one stream
 _FOREVER: Final = float("inf")
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
@@ -109,7 +110,7 @@ class GrpcOutbound:
             if endpoint.tls is None:
                 self._channel = grpc.aio.insecure_channel(uri, options, compression(endpoint))
             else:
-                credentials = grpc.ssl_channel_credentials(*pem_files(endpoint, self._network))
+                credentials = grpc.ssl_channel_credentials(*pem_files(endpoint.tls, self._network.path))
                 self._channel = grpc.aio.secure_channel(uri, credentials, options, compression(endpoint))
         return self._channel
 
@@ -190,31 +191,29 @@ class _Stream:
         metadata = to_metadata(request.headers, context.trace)
         timeout = _timeout(context.deadline, asyncio.get_running_loop())
         call: Any = None
-        feeder: asyncio.Task[None] | None = None
+        feeder = Feeder()
         try:
             if more is None:
                 call = self._rpc(request.body or b"", timeout=timeout, metadata=metadata)
             else:
                 call = self._rpc(timeout=timeout, metadata=metadata)
-                feeder = asyncio.create_task(_feed(call, more))
+                feeder.start(_feed(call, more))
             if self._pattern is Pattern.CLIENT_STREAM:
                 body = await call
                 yield Message(body, await _reply_headers(call, self._headers) if self._headers else ())
                 return
-            headers = await _first_headers(call, self._headers) if self._headers else ()
-            while (body := await call.read()) is not _EOF:
+            headers = from_metadata(await call.initial_metadata(), self._headers) if self._headers else ()
+            while (body := await call.read()) is not EOF:
                 yield Message(body, headers)
         except grpc.aio.AioRpcError as error:
-            _raise_of(feeder)
+            feeder.check()
             raise read_failure(error, self._status) from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             raise _ended(error, feeder) from None
         finally:
             if call is not None:
                 call.cancel()
-            if feeder is not None:
-                feeder.cancel()
-                await asyncio.wait((feeder,))
+            await feeder.stop()
 
 
 async def _feed(call: Any, more: AsyncIterator[Message]) -> None:
@@ -230,24 +229,9 @@ async def _feed(call: Any, more: AsyncIterator[Message]) -> None:
         raise
 
 
-def _raise_of(feeder: "asyncio.Task[None] | None") -> None:
-    """Raises what ended the caller's messages, if that is why the call is over."""
-    if feeder is not None and feeder.done() and not feeder.cancelled():
-        error = feeder.exception()
-        if error is not None:
-            raise error
-
-
-async def _first_headers(call: Any, wanted: frozenset[str]) -> Sequence[Header]:
-    return from_metadata(await call.initial_metadata(), wanted)
-
-
 async def _reply_headers(call: Any, wanted: frozenset[str]) -> Sequence[Header]:
     """Of a call that is over."""
-    return [
-        *from_metadata(await call.initial_metadata(), wanted),
-        *from_metadata(await call.trailing_metadata(), wanted),
-    ]
+    return from_metadata((*await call.initial_metadata(), *await call.trailing_metadata()), wanted)
 
 
 def _timeout(deadline: float, loop: asyncio.AbstractEventLoop) -> float | None:
@@ -259,10 +243,11 @@ def _timeout(deadline: float, loop: asyncio.AbstractEventLoop) -> float | None:
     return remaining
 
 
-def _ended(error: BaseException, feeder: "asyncio.Task[None] | None" = None) -> BaseException:
+def _ended(error: BaseException, feeder: Feeder | None = None) -> BaseException:
     """What to raise for a call that core ended: our own task was cancelled, or the channel was closed."""
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         return error
-    _raise_of(feeder)
+    if feeder is not None:
+        feeder.check()
     return Failure(Code.UNAVAILABLE, "the endpoint was stopped during the call")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -12,13 +12,12 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from adapters.grpc import health
 from adapters.grpc.status import FROM_WIRE
-from adapters.grpc.transport import write_message
+from adapters.grpc.transport import EOF, write_message
 from gateway.schema.idl.proto import ProtoError, ProtoSchema
 from gateway.schema.idl.proto_reflection import Reflection, asked_contract
 from gateway.status import Code, Failure
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-_EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
 _METHODS: Final = tuple(f"/{service}/ServerReflectionInfo" for service in SERVICES)
 _OWN: Final = (health.SERVICE, SERVICES[1])
 _OWN_FILES: Final = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
@@ -45,7 +44,7 @@ class ReflectionService:
     async def _serve(self, _: Any, context: Any) -> None:
         drained = asyncio.ensure_future(self._drained.wait())
         try:
-            while (question := await _read(context, drained)) is not _EOF:
+            while (question := await _read(context, drained)) is not EOF:
                 await context.write(self._reflection.answer(question))
         except ProtoError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -58,7 +57,7 @@ async def _read(context: Any, drained: "asyncio.Future[Any]") -> Any:
     read = asyncio.ensure_future(context.read())
     try:
         await asyncio.wait((read, drained), return_when=asyncio.FIRST_COMPLETED)
-        return read.result() if read.done() else _EOF
+        return read.result() if read.done() else EOF
     finally:
         read.cancel()
 
@@ -92,7 +91,7 @@ async def _ask(call: Any) -> FileDescriptorSet:
         with suppress(grpc.aio.InternalError):  # the stream is over; reading says why
             await write_message(call, question)
         answer = await call.read()
-        if answer is _EOF:
+        if answer is EOF:
             raise ProtoError("the target's reflection stopped before it answered")
         try:
             question = asking.send(answer)

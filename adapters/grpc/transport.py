@@ -1,13 +1,12 @@
 """What both sides tell grpc core of an endpoint, and a write that core's own API lacks."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import grpc
 
 from adapters.grpc.config import Endpoint
-from gateway.net.network import Network
-from gateway.status import ContractError
+
+EOF: Final[Any] = cast(Any, grpc.aio).EOF  # the type stubs don't know it
 
 
 def arguments(endpoint: Endpoint) -> list[tuple[str, Any]]:
@@ -27,21 +26,6 @@ def arguments(endpoint: Endpoint) -> list[tuple[str, Any]]:
 
 def compression(endpoint: Endpoint) -> grpc.Compression | None:
     return grpc.Compression.Gzip if endpoint.compression == "gzip" else None
-
-
-def pem_files(endpoint: Endpoint, network: Network) -> list[bytes | None]:
-    """The authorities, the key and the certificate of its tls. Raises ContractError."""
-    names = ("ca", "key", "certificate")
-    given = [(name, getattr(endpoint.tls, name)) for name in names]
-    return [read_file(network.path(file), "tls", name) if file else None for name, file in given]
-
-
-def read_file(path: Path, *field: str) -> bytes:
-    """Raises ContractError at the field that names the file."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ContractError(f"{path}: {error.strerror}", field=field) from error
 
 
 async def write_message(call: Any, body: bytes) -> None:

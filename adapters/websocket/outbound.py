@@ -1,6 +1,5 @@
 """Calls of routes as WebSocket messages."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Final
@@ -11,6 +10,7 @@ from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Format, Unknown
 from gateway.message import TRACEPARENT, Context, Message
+from gateway.net.feeder import Feeder
 from gateway.net.http.call import crossing
 from gateway.net.http.router import PathTemplate
 from gateway.net.json_error import told_failure
@@ -209,15 +209,15 @@ class _Conversation:
         if context.trace:
             headers = (*headers, (TRACEPARENT, context.trace))
         socket = await self._where.connect((url, headers))
-        feeding: asyncio.Task[None] | None = None
+        feeder = Feeder()
         code = TO_WIRE[Code.CANCELLED]
         try:
             if more is not None:
-                feeding = asyncio.create_task(self._feed(socket, more), name="websocket requests")
+                feeder.start(self._feed(socket, more))
             elif not self._silent:
                 with suppress(WebSocketClosed):  # reading says how it ended
                     await self._send(socket, request.body)
-            async with aclosing(self._replies(socket, feeding)) as replies:
+            async with aclosing(self._replies(socket, feeder)) as replies:
                 async for reply in replies:
                     if self._one_reply:
                         code = TO_WIRE[Code.OK]
@@ -226,12 +226,10 @@ class _Conversation:
                     yield Message(reply)
             code = TO_WIRE[Code.OK]
         finally:
-            if feeding is not None:
-                feeding.cancel()
-                await asyncio.wait((feeding,))
+            await feeder.stop()
             socket.close_soon(code)
 
-    async def _replies(self, socket: WebSocket, feeding: "asyncio.Task[None] | None") -> AsyncGenerator[bytes, None]:
+    async def _replies(self, socket: WebSocket, feeder: Feeder) -> AsyncGenerator[bytes, None]:
         told: bytes | None = None
         async for message in socket:
             if told is not None:
@@ -242,8 +240,7 @@ class _Conversation:
                 yield body
             else:
                 told = body  # an error, if the connection ends with it; else a message like others
-        if feeding is not None and feeding.done() and not feeding.cancelled():
-            feeding.result()
+        feeder.check()
         if code_of_close(socket.close_code) is not Code.OK or not socket.close_code:
             raise (self._where.told_failure(told) if told is not None else None) or broken(socket)
         if told is not None:

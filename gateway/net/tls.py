@@ -66,6 +66,21 @@ def server_context(tls: Tls, path: Callable[[str], Path]) -> ssl.SSLContext:
     return context
 
 
+def pem_files(tls: ClientTls, path: Callable[[str], Path]) -> list[bytes | None]:
+    """The authorities, the key and the certificate, for engines that speak TLS themselves; None for what is not given.
+    As client_context."""
+    return [
+        _read(path(getattr(tls, name)), name) if getattr(tls, name) else None for name in ("ca", "key", "certificate")
+    ]
+
+
+def _read(file: Path, field: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ContractError(f"{file}: {error.strerror}", field=("tls", field)) from error
+
+
 def _context(purpose: ssl.Purpose, tls: ClientTls, path: Callable[[str], Path]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(purpose, cafile=str(path(tls.ca)) if tls.ca else None)

@@ -1,6 +1,7 @@
 """Names that match by convention: customerId, customer_id, CustomerId and customer-id are one name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def convention(name: str) -> str:
@@ -27,3 +28,9 @@ def enum_convention(enumeration: str, names: Iterable[str]) -> dict[str, str]:
     if prefix and all(key.startswith(prefix) and key != prefix for key in plain):
         return {key.removeprefix(prefix): name for key, name in plain.items()}
     return plain
+
+
+def suggestion(name: str, known: Sequence[str], most: int | None = None) -> str:
+    """A hint for a name that is not known: the one that was meant, or those that there are, of which at most `most`."""
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"it has {', '.join(known[:most]) or 'none'}"

@@ -9,7 +9,6 @@ called ...Entry and has a key and a value is a map.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +45,7 @@ from msgspec import UNSET
 from gateway.pattern import Pattern
 from gateway.schema import text
 from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.names import convention
+from gateway.schema.names import convention, suggestion
 from gateway.schema.types import (
     ANY,
     Choice,
@@ -210,9 +209,7 @@ class GraphqlSchema:
         found = type_.fields.get(field) if type_ is not None else None
         if found is None:
             known = list(self.names)
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known[:10])}"
-            raise GraphqlError(f"the schema has no field {name}", hint)
+            raise GraphqlError(f"the schema has no field {name}", suggestion(name, known, 10))
         return ROOTS[root], found
 
     def operation(self, name: str) -> Operation:

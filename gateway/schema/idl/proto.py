@@ -121,6 +121,14 @@ def _run_protoc(arguments: Sequence[str], messages: Path) -> tuple[int, str]:
         return status, file.read().decode(errors="replace")
 
 
+def load_descriptor_set(path: Path) -> descriptor_pb2.FileDescriptorSet:
+    """As read_descriptor_set(), of a file."""
+    try:
+        return read_descriptor_set(path.read_bytes())
+    except OSError as error:
+        raise ProtoError(error.strerror or "it can't be read") from error
+
+
 def read_descriptor_set(data: bytes) -> descriptor_pb2.FileDescriptorSet:
     """What `protoc --descriptor_set_out` and `buf build -o x.binpb` write. Raises ProtoError."""
     try:
