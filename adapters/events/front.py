@@ -6,6 +6,7 @@ batched content mode) and http-webhook.md (validation handshake).
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,8 +16,8 @@ from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.topic import is_topic
 from gateway.net.http import webhook_signature as signature
-from gateway.net.http.failure import UnsupportedMediaType
-from gateway.net.http.media_type import JSON, in_utf_8, parse_media_type
+from gateway.net.http.cloudevents import read_events
+from gateway.net.http.media_type import JSON
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer
@@ -26,7 +27,6 @@ BATCH: Final = 1000
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, Any])
 _HEADERS: Final = (("Content-Type", JSON),)
-_EXPECTED: Final = (cloudevents.STRUCTURED, cloudevents.BATCH, "ce- headers with JSON")
 
 
 Publish = Callable[[Sequence[tuple[str, CloudEvent]]], Awaitable[int]]
@@ -76,7 +76,8 @@ class Front:
             body = await request.body(self._limit)
             if self._keys:
                 signature.verify(self._keys, request.headers, body, time.time())
-            events, batched = self._read(request, body)
+            plain = partial(self._plain, request, body) if self._keys else None
+            events, batched = read_events(request.headers, body, BATCH, plain)
             position = await self._append([(topic, event) for event in events]) if events else 0
         except Failure as failure:
             return problem_reply(failure)
@@ -85,28 +86,6 @@ class Front:
             for number, receipt in enumerate(receipts):
                 receipt["position"] = str(position + number)
         return HttpReply(202, _HEADERS, msgspec.json.encode(receipts if batched else receipts[0]))
-
-    def _read(self, request: HttpRequest, body: bytes) -> tuple[Sequence[CloudEvent], bool]:
-        """(the events, whether they came as a batch)"""
-        content_type = request.headers.get("content-type", "")
-        media_type, parameters = parse_media_type(content_type)
-        if not in_utf_8(parameters):
-            raise UnsupportedMediaType(content_type, _EXPECTED)
-        if media_type == cloudevents.BATCH:
-            events = cloudevents.read_batch(body, BATCH)
-            for number, event in enumerate(events):
-                _check_data(event, f"$[{number}].datacontenttype")
-            return events, True
-        if media_type == cloudevents.STRUCTURED:
-            event = cloudevents.read(body)
-        elif cloudevents.is_binary(request.headers):
-            event = cloudevents.from_headers(request.headers.items(), body)
-        elif self._keys and cloudevents.is_json(content_type):
-            event = self._plain(request, body)
-        else:
-            raise UnsupportedMediaType(content_type, _EXPECTED)
-        _check_data(event, "$.datacontenttype")
-        return (event,), False
 
     def _plain(self, request: HttpRequest, body: bytes) -> CloudEvent:
         """The event that a signed webhook is which knows no CloudEvents; its payload's `type` becomes the event's."""
@@ -141,11 +120,6 @@ class Front:
         if "webhook-request-rate" in request.headers:
             headers.append(("WebHook-Allowed-Rate", "*"))
         return HttpReply(200, headers)
-
-
-def _check_data(event: CloudEvent, path: str) -> None:
-    if event.data is not None and not event.json:
-        raise invalid("data is JSON here", path)
 
 
 def _rfc3339(seconds: int) -> str:

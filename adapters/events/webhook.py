@@ -8,10 +8,11 @@ from typing import Final
 
 from adapters.events.config import Webhook
 from adapters.events.status import refusal
-from gateway.codecs.cloudevents import STRUCTURED, CloudEvent, to_headers, write
+from gateway.codecs.cloudevents import CloudEvent, to_headers
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
 from gateway.net.http.client import HttpClient
+from gateway.net.http.cloudevents import write_event
 from gateway.net.http.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_keys, sign
 
 ANSWER_BYTES: Final = 64 * 1024
@@ -24,12 +25,7 @@ def push(webhook: Webhook, client: HttpClient) -> Deliver[CloudEvent]:
 
     async def deliver(entry: Entry[CloudEvent]) -> None:
         event = entry.event
-        if structured:
-            headers = [("content-type", f"{STRUCTURED}; charset=utf-8")]
-            body = write(event)
-        else:
-            headers = list(to_headers(event))
-            body = event.data or b""
+        headers, body = write_event(event, structured=structured)
         if keys:
             # An id that a header can't carry is escaped, as in ce-id.
             identity = dict(to_headers(event))["ce-id"]
