@@ -15,7 +15,8 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.graphql import GraphqlJsonFormat
 from gateway.codecs.graphql_response import Answer, read_response
 from gateway.message import Context, Message
-from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.deadlines import remaining
+from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import JSON

@@ -17,25 +17,20 @@ from adapters.grpc.transport import EOF, arguments, compression, write_message
 from gateway.codecs.google_status import GoogleStatus
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
+from gateway.net.deadlines import remaining
 from gateway.net.feeder import Feeder
 from gateway.net.network import Network
 from gateway.net.tls import pem_files
-from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.pattern import Count, Pattern
+from gateway.port import Contract, ContractError, Service
 from gateway.schema.idl.proto import ProtoError, ProtoSchema
 from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.grpc")
 
 _WINDOW_BYTES: Final = 256 * 1024  # that the peer may send ahead in one stream
-_FOREVER: Final = float("inf")
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
-_CALLABLES: Final = {
-    Pattern.REQUEST_REPLY: "unary_unary",
-    Pattern.SERVER_STREAM: "unary_stream",
-    Pattern.CLIENT_STREAM: "stream_unary",
-    Pattern.BIDI: "stream_stream",
-}
+_SIDES: Final = {Count.ONE: "unary", Count.MANY: "stream"}
 
 
 class GrpcOutbound:
@@ -77,15 +72,13 @@ class GrpcOutbound:
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         path = f"/{contract.wire.name}"
-        kind = _CALLABLES[pattern]
+        kind = f"{_SIDES[pattern.requests]}_{_SIDES[pattern.replies]}"
         status = self._contract.status
 
         def open_() -> Any:
             return getattr(self.channel(), kind)(path, None, None)
 
-        if pattern is Pattern.REQUEST_REPLY:
-            return _Unary(open_, status, contract.headers)
-        return _Stream(open_, status, contract.headers, pattern)
+        return _Method(open_, status, contract.headers, one_reply=pattern.replies is Count.ONE)
 
     async def start(self) -> None:
         self.channel().get_state(try_to_connect=True)
@@ -137,25 +130,26 @@ def _uri(target: tuple[str, ...]) -> str:
     return f"{scheme}:{','.join(target)}"
 
 
-class _Unary(UnaryService):
-    """Calls one unary method."""
+class _Method:
+    """Calls one method, of whichever kind. one_reply: it replies with one message."""
 
-    __slots__ = ("_headers", "_loop", "_open", "_rpc", "_status")
+    __slots__ = ("_headers", "_one_reply", "_open", "_rpc", "_status")
 
-    def __init__(self, open_: Callable[[], Any], status: GoogleStatus, headers: frozenset[str]) -> None:
+    def __init__(
+        self, open_: Callable[[], Any], status: GoogleStatus, headers: frozenset[str], *, one_reply: bool
+    ) -> None:
         self._open = open_
         self._status = status
         self._headers = headers
+        self._one_reply = one_reply
         self._rpc: Any = None
-        self._loop: Any = None
 
     async def call(self, request: Message, context: Context) -> Message:
         rpc = self._rpc
         if rpc is None:
             rpc = self._rpc = self._open()
-            self._loop = asyncio.get_running_loop()
         metadata = to_metadata(request.headers, context.trace)
-        timeout = _timeout(context.deadline, self._loop)
+        timeout = remaining(context)
         try:
             call = rpc(request.body or b"", timeout=timeout, metadata=metadata)
             body = await call
@@ -165,31 +159,13 @@ class _Unary(UnaryService):
             raise _ended(error) from None
         return Message(body, await _reply_headers(call, self._headers) if self._headers else ())
 
-
-class _Stream:
-    """Calls one method that streams either way or both."""
-
-    __slots__ = ("_headers", "_open", "_pattern", "_rpc", "_status")
-
-    def __init__(
-        self, open_: Callable[[], Any], status: GoogleStatus, headers: frozenset[str], pattern: Pattern
-    ) -> None:
-        self._open = open_
-        self._status = status
-        self._headers = headers
-        self._pattern = pattern
-        self._rpc: Any = None
-
-    async def call(self, request: Message, context: Context) -> Message:
-        raise TypeError("a streaming method is no unary one")
-
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         if self._rpc is None:
             self._rpc = self._open()
         metadata = to_metadata(request.headers, context.trace)
-        timeout = _timeout(context.deadline, asyncio.get_running_loop())
+        timeout = remaining(context)
         call: Any = None
         feeder = Feeder()
         try:
@@ -198,7 +174,7 @@ class _Stream:
             else:
                 call = self._rpc(timeout=timeout, metadata=metadata)
                 feeder.start(_feed(call, more))
-            if self._pattern is Pattern.CLIENT_STREAM:
+            if self._one_reply:
                 body = await call
                 yield Message(body, await _reply_headers(call, self._headers) if self._headers else ())
                 return
@@ -232,15 +208,6 @@ async def _feed(call: Any, more: AsyncIterator[Message]) -> None:
 async def _reply_headers(call: Any, wanted: frozenset[str]) -> Sequence[Header]:
     """Of a call that is over."""
     return from_metadata((*await call.initial_metadata(), *await call.trailing_metadata()), wanted)
-
-
-def _timeout(deadline: float, loop: asyncio.AbstractEventLoop) -> float | None:
-    if deadline == _FOREVER:
-        return None
-    remaining = deadline - loop.time()
-    if remaining <= 0:
-        raise Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the call was made", sent=False)
-    return remaining
 
 
 def _ended(error: BaseException, feeder: Feeder | None = None) -> BaseException:

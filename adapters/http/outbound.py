@@ -10,7 +10,8 @@ from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
-from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.deadlines import remaining
+from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient, HttpStream
 from gateway.net.http.json_stream import NDJSON, one_line
 from gateway.net.http.media_type import JSON, parse_media_type

@@ -12,7 +12,8 @@ from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, rea
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.xml import SoapFormat
 from gateway.message import Context, Message
-from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.deadlines import remaining
+from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type

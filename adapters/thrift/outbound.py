@@ -12,7 +12,8 @@ from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.thrift import ThriftFormat
 from gateway.codecs.thrift_message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
 from gateway.message import Context, Message
-from gateway.net.http.call import remaining, reply_headers, request_headers
+from gateway.net.deadlines import remaining
+from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.problem_json import PROBLEM_JSON, failure_of
 from gateway.net.network import Network

@@ -1,6 +1,22 @@
-"""Deadlines of many calls under one timer."""
+"""Deadlines: many calls under one timer, and the time that one has left."""
 
 import asyncio
+from typing import Final
+
+from gateway.message import Context
+from gateway.status import Code, Failure
+
+_NEVER: Final = float("inf")
+
+
+def remaining(context: Context) -> float | None:
+    """Seconds to the call's deadline; None where it has none. Raises Failure where it has passed."""
+    if context.deadline == _NEVER:
+        return None
+    left = context.deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the upstream was called", sent=False)
+    return left
 
 
 class Armed:

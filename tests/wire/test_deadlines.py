@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.net.deadlines import Deadlines
+from gateway.message import Context
+from gateway.net.deadlines import Deadlines, remaining
+from gateway.status import Code, Failure
 
 FOREVER = float("inf")
 
@@ -75,3 +77,12 @@ async def test_work_that_turns_its_cancellation_into_an_error_leaves_the_task_un
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_the_time_that_a_call_has_left() -> None:
+    now = asyncio.get_running_loop().time()
+    assert remaining(Context()) is None
+    assert 0 < (remaining(Context(now + 60)) or 0) <= 60
+    with pytest.raises(Failure) as caught:
+        remaining(Context(now - 1))
+    assert (caught.value.code, caught.value.sent) == (Code.DEADLINE_EXCEEDED, False)

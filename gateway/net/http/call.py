@@ -1,6 +1,5 @@
-"""A call of a route as an HTTP exchange: the headers that cross, and the time that is left."""
+"""A call of a route as an HTTP exchange: the headers that cross."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
 from gateway.message import TRACEPARENT, Context, Header, Message
@@ -24,10 +23,3 @@ def request_headers(own: Iterable[tuple[str, str]], request: Message, context: C
 def reply_headers(headers: Mapping[str, str], wanted: Iterable[str]) -> list[Header]:
     """Those of an answer's headers that are to cross; names in lower case."""
     return [(name, value) for name in wanted if (value := headers.get(name)) is not None]
-
-
-def remaining(context: Context) -> float | None:
-    """Seconds to the call's deadline, which may have passed; None where it has none."""
-    if context.deadline == float("inf"):
-        return None
-    return context.deadline - asyncio.get_running_loop().time()
