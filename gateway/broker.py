@@ -8,16 +8,32 @@ from pydantic import Field
 from gateway.codecs.format import Unknown
 from gateway.codecs.json_settings import JsonSettings
 from gateway.pattern import Pattern
-from gateway.port import Contract, Endpoint
-from gateway.schema.types import Type
+from gateway.port import Address, Contract, Endpoint
+from gateway.schema.types import STRING, Type
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
+STREAMED: Final = frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE})
+"""Of a target with mode subscribe."""
+
+AFTER: Final = "$headers.last-event-id"
+"""Where a caller of a stream says that it would go on from a position."""
 
 Answers = Literal["none", "one"]
 """A source's `replies`."""
 
-Mode = Literal["accepted", "reply"]
+Mode = Literal["accepted", "reply", "subscribe"]
 """A target's `mode`."""
+
+
+def check_streamed(address: Address, needed: str, *names: str) -> None:
+    """Of an address with mode subscribe. needed, names: all that it has besides. Raises ValueError."""
+    if not getattr(address, needed):
+        raise ValueError(f"mode subscribe needs {needed}")
+    for name in sorted(address.model_fields_set - {"mode", needed}):
+        if name not in names:
+            raise ValueError(f"{name} is for publishing, not for `mode: subscribe`")
+        if str(getattr(address, name)).startswith("$"):
+            raise ValueError(f"{name} can't come from the request in `mode: subscribe`: callers share what is consumed")
 
 
 class BrokerEndpoint(JsonSettings, Endpoint):
@@ -51,6 +67,20 @@ class BrokerEndpoint(JsonSettings, Endpoint):
             headers=self.forwarded,
             claim=claim,
             describe=f"consumes {what}{', and replies' if asks else ''}; dead letters go to {letters}",
+        )
+
+    def streaming(self, where: str, metadata: Mapping[str, Type], uncertain: frozenset[str] = frozenset()) -> Contract:
+        """Of a target with mode subscribe, whose service is a gateway.follow.Follow. metadata: of each message, but for
+        what it may lack."""
+        told = {name: type_ for name, type_ in metadata.items() if name not in uncertain}
+        return Contract(
+            patterns=STREAMED,
+            format=self.format,
+            unknown=self.unknown,
+            sources={"after": AFTER},
+            receipt={**told, "key": STRING},
+            headers=self.forwarded,
+            describe=f"streams what comes from now on to {where}",
         )
 
     def publishing(

@@ -12,14 +12,13 @@ from gateway.journal.entry import Entry
 from gateway.journal.journal import Journal
 from gateway.journal.subscription import Deliver, Settings
 from gateway.journal.topic import Filter
+from gateway.live import Live
 from gateway.message import Context, Message
 from gateway.pattern import Pattern
 from gateway.port import Address, Binding, Bus, ContractError, EveryHeader, Inbound, UnaryService
 from gateway.status import Code, Failure, invalid
 
 PUBLISH_SECONDS: Final = 30.0
-WATCH_SECONDS: Final = 1.0
-AWAY_SECONDS: Final = 30.0  # without the backbone, after which streams end
 
 log = logging.getLogger("gateway.bus")
 
@@ -105,54 +104,17 @@ class BusSubscriptions:
             await self._inbound.stop()
 
 
-class Live:
-    """Keeps what all gateways publish from now on, for a while and in memory, for those who stream it.
+def live(bus: Bus, journal: Journal[CloudEvent]) -> Live[CloudEvent]:
+    """Keeps what all gateways publish from now on in the journal. Raises ContractError."""
 
-    journal: is open while the backbone is there.
-    """
+    async def keep(entry: Entry[CloudEvent]) -> None:
+        await journal.append([(entry.topic, entry.event)])
 
-    def __init__(self, bus: Bus, journal: Journal[CloudEvent]) -> None:
-        self._name = bus.name
-        self._journal = journal
-        self._inbound = bus.inbound()
-        address = _address(lambda: bus.backbone.live(bus.stream))
-        receiver = _Receiver(bus, self._keep, lambda topic: True, lenient=True)
-        self._inbound.bind([_binding(bus, self._inbound, address, receiver)])
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def unready(self) -> str:
-        return (self._inbound.unready or self._journal.unready) if self._task is not None else ""
-
-    def start(self) -> None:
-        """In the background."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._watch(), name=f"bus live {self._name}")
-
-    async def stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._inbound.stop()
-            await self._journal.stop()
-
-    async def _watch(self) -> None:
-        await self._inbound.start()
-        while True:
-            while self._inbound.unready:  # noqa: ASYNC110  sides tell it, and no more
-                await asyncio.sleep(WATCH_SECONDS / 20)
-            self._journal.start()
-            away = 0.0
-            while away < AWAY_SECONDS:
-                await asyncio.sleep(WATCH_SECONDS)
-                away = away + WATCH_SECONDS if self._inbound.unready else 0.0
-            log.warning("bus %s: streams end, for it is away: %s", self._name, self._inbound.unready)
-            # The broker may forget what they are to be given.
-            await self._journal.stop()
-
-    async def _keep(self, entry: Entry[CloudEvent]) -> None:
-        await self._journal.append([(entry.topic, entry.event)])
+    inbound = bus.inbound()
+    address = _address(lambda: bus.backbone.live(bus.stream))
+    receiver = _Receiver(bus, keep, lambda topic: True, lenient=True)
+    inbound.bind([_binding(bus, inbound, address, receiver)])
+    return Live(bus.name, inbound, journal)
 
 
 class _Receiver(UnaryService):

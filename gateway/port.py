@@ -1,5 +1,6 @@
 """The whole contract of an adapter: what it consumes, what it makes, and how it declares itself."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -143,6 +144,11 @@ class Address(BaseModel):
     """Base of every adapter's Source (`from:`) and Target (`to:`), without the endpoint's name."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal addresses, and hashable where they are not."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
 class Binding(msgspec.Struct, frozen=True):

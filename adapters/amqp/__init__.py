@@ -4,7 +4,7 @@ from adapters.amqp.backbone import BACKBONE
 from adapters.amqp.config import Endpoint, Source, Target
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.outbound import AmqpOutbound
-from gateway.broker import PATTERNS
+from gateway.broker import PATTERNS, STREAMED
 from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(
@@ -12,7 +12,7 @@ ADAPTER = Adapter(
     summary="AMQP 0-9-1 (RabbitMQ): queues in, with replies where asked; confirmed publishing and request-reply out.",
     endpoint=Endpoint,
     inbound=Side(address=Source, open=AmqpInbound, patterns=PATTERNS, settles=True),
-    outbound=Side(address=Target, open=AmqpOutbound, patterns=PATTERNS),
+    outbound=Side(address=Target, open=AmqpOutbound, patterns=PATTERNS | STREAMED),
     backbone=BACKBONE,
     examples={
         "endpoints": {"rabbit": {"url": "amqp://127.0.0.1:5672", "forward_headers": ["message-id"]}},

@@ -5,11 +5,11 @@ with cloudEvents: (application properties, where RabbitMQ speaks AMQP 1.0); clou
 too. The routing key is the event's topic.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
-from adapters.amqp.config import ExchangeDeclaration, QueueBinding, QueueDeclaration, Source, Target
+from adapters.amqp.config import DeadLetters, ExchangeDeclaration, QueueBinding, QueueDeclaration, Source, Target
+from gateway.codecs.amqp_properties import timestamp_text
 from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
@@ -45,15 +45,17 @@ def _durable(stream: str, settings: Settings) -> Source:
     )
 
 
-def _live(stream: str) -> Source:
+def live(exchange: str, routing_key: str = "#") -> Source:
+    """Where what is published from now on comes to this process alone."""
     return Source(
-        queue=f"{stream}.live.{uuid4().hex}",
+        queue=f"{exchange}.live.{uuid4().hex}",
         declare=QueueDeclaration(
             type="classic",
-            bindings=(QueueBinding(exchange=stream, routing_key="#"),),
+            bindings=(QueueBinding(exchange=exchange, routing_key=routing_key),),
             arguments={"x-expires": LIVE_EXPIRES_MILLISECONDS},
         ),
         prefetch=LIVE_PREFETCH,
+        dead_letters=DeadLetters(routing_key=f"{exchange}.live.dead-letters"),
     )
 
 
@@ -75,15 +77,8 @@ def _read(request: Message) -> tuple[str, CloudEvent]:
     topic = params["routing_key"]
     if not is_topic(topic):
         raise invalid("the routing key is no topic")
-    headers = [(name, _time(value) if name in _TIMES else value) for name, value in request.headers]
+    headers = [(name, timestamp_text(value) if name in _TIMES else value) for name, value in request.headers]
     return topic, from_properties(headers, PREFIXES, params["content_type"], request.body)
 
 
-def _time(value: str | bytes) -> str | bytes:
-    """AMQP 1.0's timestamps are milliseconds since the epoch, and libraries write them as numbers."""
-    if not isinstance(value, str) or not (value.isascii() and value.isdigit() and len(value) < 15):
-        return value
-    return datetime.fromtimestamp(int(value) / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-
-BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=_live, write=_write, read=_read, replays=False)
+BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=live, write=_write, read=_read, replays=False)

@@ -1,6 +1,5 @@
 """How AMQP is written in routes.yaml."""
 
-import json
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
@@ -8,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from yarl import URL
 
 from gateway import port
-from gateway.broker import Answers, BrokerEndpoint, Mode
+from gateway.broker import Answers, BrokerEndpoint, Mode, check_streamed
 from gateway.duration import Duration
 from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
@@ -166,11 +165,15 @@ class Source(Retries, port.Address):
 
 
 class Target(port.Address):
-    exchange: Short = Field(default="", description="The exchange to publish to; the default one where empty.")
+    exchange: Short = Field(
+        default="",
+        description="The exchange to publish to, or with mode subscribe to stream; the default one where empty.",
+    )
     routing_key: Short = Field(
         default="",
         description="The routing key, of the default exchange the queue's name; or where it comes from, such as "
-        "$.customer.region or $params.order_id.",
+        "$.customer.region or $params.order_id. With mode subscribe which messages: a routing key, or "
+        "a topic's pattern.",
     )
     declare: ExchangeDeclaration | None = Field(
         default=None,
@@ -179,7 +182,9 @@ class Target(port.Address):
     mode: Mode = Field(
         default="accepted",
         description="accepted: answer once the broker has the message. reply: answer with the reply that a consumer "
-        "sends to reply_to (direct reply-to), within the route's deadline.",
+        "sends to reply_to (direct reply-to), within the route's deadline. subscribe: stream to each caller the "
+        "messages that are published from now on with this routing_key, through one queue per process for all of them. "
+        "A stream can't be resumed: one that gives a Last-Event-ID is refused with UNIMPLEMENTED.",
     )
     mandatory: bool = Field(
         default=True, description="Whether a message that no queue takes is refused, instead of being dropped."
@@ -218,9 +223,6 @@ class Target(port.Address):
             raise ValueError("CC and BCC are the broker's own: bind queues to an exchange instead")
         if self.mode == "reply" and self.correlation_id:
             raise ValueError("mode reply has correlation ids of its own")
+        if self.mode == "subscribe":
+            check_streamed(self, "exchange", "routing_key")
         return self
-
-
-def identity(address: port.Address) -> str:
-    """Equal for equal addresses, and hashable."""
-    return json.dumps(address.model_dump(mode="json"), sort_keys=True)

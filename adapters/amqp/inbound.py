@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from adapters.amqp.config import Endpoint, Source, identity
+from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import Consumer
 from adapters.amqp.delivery import METADATA, UNCERTAIN
@@ -44,7 +44,7 @@ class AmqpInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays goes on consuming."""
-        self._consumers.bind({identity(binding.address): binding for binding in bindings}, self._consumer)
+        self._consumers.bind({binding.address.identity: binding for binding in bindings}, self._consumer)
 
     async def start(self) -> None:
         self._consuming.start()

@@ -1,4 +1,4 @@
-"""Outbound: publishes to exchanges, and asks over them."""
+"""Outbound: publishes to exchanges, asks over them, and streams what they are given."""
 
 import asyncio
 import time
@@ -9,13 +9,16 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from adapters.amqp import topology
+from adapters.amqp.backbone import live
 from adapters.amqp.channel import Lost
-from adapters.amqp.config import Endpoint, Target, identity
+from adapters.amqp.config import Endpoint, Target
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, Delivery, delivery_of, written
+from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, METADATA, UNCERTAIN, Delivery, delivery_of, written
+from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
+from gateway.follow import Follow
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Header, Message
 from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_of
@@ -23,7 +26,7 @@ from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, UnaryService
+from gateway.port import Contract, Service, UnaryService
 from gateway.schema.types import STRING, Scalar
 from gateway.status import invalid
 
@@ -34,25 +37,31 @@ _COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
 
 
 class AmqpOutbound:
-    """All routes of an endpoint share a connection; each address has a channel of its own.
+    """All routes of an endpoint share a connection; each address has a channel of its own, or, where it is streamed, a
+    consumer.
 
     Counter: unmatched_replies (late ones, second ones, and those to nobody's question).
     """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._name = name
         self._endpoint = endpoint
+        self._network = network
         self._unmatched = network.counters.counter(name, "unmatched_replies")
         self._connection = Connection(endpoint, network, f"publishers of {name}")
-        self._services: Workers[str, Publish] = Workers()
+        self._services: Workers[str, Publish | Follow] = Workers()
 
     async def load(self) -> None:
         await self._connection.load()
 
     def contract(self, address: Target) -> Contract:
-        where = f"exchange {address.exchange}" if address.exchange else "the default exchange"
+        exchange = f"exchange {address.exchange}" if address.exchange else "the default exchange"
+        where = f"{exchange} of {self._endpoint.place}, routing key {address.routing_key or 'none'}"
+        if address.mode == "subscribe":
+            return self._endpoint.streaming(where, METADATA, UNCERTAIN)
         taken = "a queue" if address.mandatory else "the broker"
         return self._endpoint.publishing(
-            f"{where} of {self._endpoint.place}, routing key {address.routing_key or 'none'}",
+            where,
             address.mode,
             confirmed=f"once {taken} has it",
             replied="the consumer's reply",
@@ -60,13 +69,16 @@ class AmqpOutbound:
             receipt=RECEIPT,
         )
 
-    def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
-        def make() -> Publish:
+    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
+        def make() -> Publish | Follow:
+            if address.mode == "subscribe":
+                source = live(address.exchange, address.routing_key)
+                return Follow(AmqpInbound, self._name, self._endpoint, self._network, source)
             if pattern is Pattern.REQUEST_REPLY:
                 return Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
             return Publish(address, self._connection, self._endpoint)
 
-        return self._services.obtain(identity(address), make)
+        return self._services.obtain(address.identity, make)
 
     async def start(self) -> None:
         self._connection.start()

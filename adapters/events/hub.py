@@ -8,13 +8,14 @@ from adapters.events.attributes import CONTENT
 from adapters.events.config import MEMORY, Endpoint
 from adapters.events.front import Front
 from adapters.events.webhook import ANSWER_BYTES, push
-from gateway.bus import BusSubscriptions, Live, Publisher, check_durable
+from gateway.bus import BusSubscriptions, Publisher, check_durable, live
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.journal.journal import Journal, Retention
 from gateway.journal.memory import MemoryStore
 from gateway.journal.sqlite import SqliteStore
 from gateway.journal.store import Store
 from gateway.journal.subscription import Subscriptions
+from gateway.live import Live
 from gateway.net.http.client import HttpClient
 from gateway.net.network import Network
 from gateway.port import Bus, ContractError
@@ -40,10 +41,10 @@ class Hub:
         store: Store[CloudEvent]
         retention = LIVE if bus is not None else endpoint.retains
         if bus is not None or endpoint.store == MEMORY:
-            store = MemoryStore(CONTENT, retention.limit)
+            store = MemoryStore(CONTENT.size, retention.limit)
         else:
             store = SqliteStore(network.path(endpoint.store), CONTENT, endpoint.max_bytes)
-        self.journal = Journal(name, CONTENT, store, retention, network.counters)
+        self.journal = Journal(name, store, retention, network.counters)
         self._bus = bus
         if bus is not None:
             for number, webhook in enumerate(endpoint.webhooks):
@@ -53,7 +54,7 @@ class Hub:
                     field = ("webhooks", number, *error.field)
                     raise ContractError(error.message, field=field, hint=error.hint) from None
         self._publisher = Publisher(bus) if bus is not None else None
-        self._live: Live | None = None
+        self._live: Live[CloudEvent] | None = None
         self._endpoint: Endpoint | None = None
         self._front: Front | None = None
         self._client: HttpClient | None = None
@@ -65,12 +66,12 @@ class Hub:
     def unready(self) -> str:
         if self._publisher is None:
             return self.journal.unready or self._webhooks.unready
-        live = self._live.unready if self._live is not None else ""
-        return self._publisher.unready or live or self._webhooks.unready
+        streams = self._live.unready if self._live is not None else ""
+        return self._publisher.unready or streams or self._webhooks.unready
 
     def subscriptions(self) -> "Subscriptions[CloudEvent] | BusSubscriptions":
         """For one owner of durable subscriptions."""
-        return Subscriptions(self.journal) if self._bus is None else BusSubscriptions(self._bus)
+        return Subscriptions(self.journal, CONTENT) if self._bus is None else BusSubscriptions(self._bus)
 
     async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
         """Return once they are kept: the first one's position, the others following; 0 where they have none.
@@ -85,7 +86,7 @@ class Hub:
     def stream(self) -> None:
         """The journal will be followed."""
         if self._bus is not None and self._live is None:
-            self._live = Live(self._bus, self.journal)
+            self._live = live(self._bus, self.journal)
             if self._users:
                 self._live.start()
 

@@ -4,7 +4,7 @@ from adapters.kafka.backbone import BACKBONE
 from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.outbound import KafkaOutbound
-from gateway.broker import PATTERNS
+from gateway.broker import PATTERNS, STREAMED
 from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(
@@ -12,7 +12,7 @@ ADAPTER = Adapter(
     summary="Apache Kafka: consumer groups in, confirmed publishing out.",
     endpoint=Endpoint,
     inbound=Side(address=Source, open=KafkaInbound, patterns=PATTERNS, settles=True),
-    outbound=Side(address=Target, open=KafkaOutbound, patterns=PATTERNS),
+    outbound=Side(address=Target, open=KafkaOutbound, patterns=PATTERNS | STREAMED),
     backbone=BACKBONE,
     examples={
         "endpoints": {"events": {"bootstrap_servers": ["127.0.0.1:9092"], "forward_headers": ["message-id"]}},

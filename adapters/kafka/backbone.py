@@ -39,8 +39,9 @@ def _durable(stream: str, settings: Settings) -> Source:
     )
 
 
-def _live(stream: str) -> Source:
-    return Source(topic=(stream,), group=f"{stream}.live.{uuid4().hex}", start="latest", max_in_flight=LIVE_IN_FLIGHT)
+def live(topic: str) -> Source:
+    """Where what comes from now on is consumed by this process alone."""
+    return Source(topic=(topic,), group=f"{topic}.live.{uuid4().hex}", start="latest", max_in_flight=LIVE_IN_FLIGHT)
 
 
 def _write(topic: str, event: CloudEvent) -> Message:
@@ -61,4 +62,4 @@ def _read(request: Message) -> tuple[str, CloudEvent]:
     return topic, event
 
 
-BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=_live, write=_write, read=_read, replays=True)
+BACKBONE: Final = Backbone(publish=_publish, durable=_durable, live=live, write=_write, read=_read, replays=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway import port
-from gateway.broker import Answers, BrokerEndpoint, Mode
+from gateway.broker import Answers, BrokerEndpoint, Mode, check_streamed
 from gateway.duration import Duration
 from gateway.listed import Listed
 from gateway.net.address import split_host_port
@@ -139,7 +139,7 @@ class Source(Retries, port.Address):
 
 
 class Target(port.Address):
-    topic: Topic = Field(description="The topic to publish to.")
+    topic: Topic = Field(description="The topic to publish to, or with mode subscribe to stream.")
     key: str = Field(
         default="",
         description="Where the record's key comes from, such as $.order_id or $params.order_id. Records of one key "
@@ -151,7 +151,9 @@ class Target(port.Address):
     mode: Mode = Field(
         default="accepted",
         description="accepted: answer once the brokers have the record. reply: answer with the record that a consumer "
-        "publishes to reply_topic with the request's correlation-id, within the route's deadline.",
+        "publishes to reply_topic with the request's correlation-id, within the route's deadline. subscribe: stream to "
+        "each caller the records that come from now on, which a process consumes once for all of them. A stream can't "
+        "be resumed: one that gives a Last-Event-ID is refused with UNIMPLEMENTED.",
     )
     reply_topic: Topic | Literal[""] = Field(
         default="",
@@ -172,4 +174,6 @@ class Target(port.Address):
             raise ValueError("reply_topic and reply_partition go with `mode: reply`")
         if self.reply_topic == self.topic:
             raise ValueError("reply_topic is the topic of the requests")
+        if self.mode == "subscribe":
+            check_streamed(self, "topic")
         return self

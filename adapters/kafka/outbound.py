@@ -1,19 +1,22 @@
-"""Outbound: publishes to topics, and asks over them."""
+"""Outbound: publishes to topics, asks over them, and streams them."""
 
 from typing import Any, Final
 
+from adapters.kafka.backbone import live
 from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
+from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import ASKING, METADATA, REPLY_PARTITION, REPLY_TO
 from adapters.kafka.replies import Replies
+from gateway.follow import Follow
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.broker.byte_headers import ByteHeaders, byte_headers, last_header, read_headers
 from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_id, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, UnaryService
+from gateway.port import Contract, Service, UnaryService
 from gateway.schema.types import STRING, Scalar
 
 RECEIPT: Final[dict[str, Scalar]] = {**METADATA, "id": STRING}
@@ -21,22 +24,28 @@ _GIVEN: Final = frozenset({TRACEPARENT, MESSAGE_ID})
 
 
 class KafkaOutbound:
-    """All routes of an endpoint publish through one producer; those of one reply topic read it together.
+    """All routes of an endpoint publish through one producer; those of one reply topic, or one that is
+    streamed, read it together.
 
     Counter: late_replies (their callers had given up).
     """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._name = name
         self._endpoint = endpoint
+        self._network = network
         self._late = network.counters.counter(name, "late_replies")
         self._connection = Connection(endpoint, network)
         self._producer = Producer(self._connection, endpoint, endpoint.max_message_bytes)
         self._replies: Workers[tuple[str, int | None], Replies] = Workers()
+        self._streams: Workers[str, Follow] = Workers()
 
     async def load(self) -> None:
         await self._connection.load()
 
     def contract(self, address: Target) -> Contract:
+        if address.mode == "subscribe":
+            return self._endpoint.streaming(f"topic {address.topic}", METADATA)
         where = f"partition {address.partition}" if address.partition is not None else f"key {address.key or 'none'}"
         return self._endpoint.publishing(
             f"topic {address.topic}, {where}",
@@ -47,7 +56,12 @@ class KafkaOutbound:
             receipt=RECEIPT,
         )
 
-    def service(self, address: Target, contract: Contract, pattern: Pattern) -> "Publish":
+    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
+        topic = address.topic
+        if address.mode == "subscribe":
+            return self._streams.obtain(
+                topic, lambda: Follow(KafkaInbound, self._name, self._endpoint, self._network, live(topic))
+            )
         if pattern is not Pattern.REQUEST_REPLY:
             return Publish(address, self._producer)
         key = (address.reply_topic, address.reply_partition)
@@ -57,14 +71,16 @@ class KafkaOutbound:
     async def start(self) -> None:
         self._producer.start()
         self._replies.start()
+        self._streams.start()
 
     async def stop(self) -> None:
+        await self._streams.stop()
         await self._replies.stop()
         await self._producer.stop()
 
     @property
     def unready(self) -> str:
-        return self._producer.unready or self._replies.unready
+        return self._producer.unready or self._replies.unready or self._streams.unready
 
 
 class Publish(UnaryService):

@@ -332,3 +332,11 @@ _FIXED: Final[Mapping[bytes, tuple[int, Callable[[bytes], Any]]]] = {
     b"V": (0, lambda value: None),
 }
 """Kind of a field value -> its bytes, and what they mean."""
+
+
+def timestamp_text(value: str | bytes) -> str | bytes:
+    """AMQP 1.0's timestamps are milliseconds since the epoch, and libraries write them as numbers: RFC 3339 of those,
+    and other values as they are."""
+    if not isinstance(value, str) or not (value.isascii() and value.isdigit() and len(value) < 15):
+        return value
+    return datetime.fromtimestamp(int(value) / 1000, UTC).isoformat().replace("+00:00", "Z")

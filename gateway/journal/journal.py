@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from gateway.journal.entry import Batch, Content, Entry, Wanted
+from gateway.journal.entry import Batch, Entry, Wanted
 from gateway.journal.store import NOUN, Store
 from gateway.net.broker.redelivery import backoff
 from gateway.net.counters import Counters
@@ -54,13 +54,10 @@ class Journal(Generic[T]):
         kept when a subscription came to them.
     """
 
-    def __init__(
-        self, name: str, content: Content[T], store: Store[T], retention: Retention, counters: Counters
-    ) -> None:
+    def __init__(self, name: str, store: Store[T], retention: Retention, counters: Counters) -> None:
         self.name = name
         self.dead_letters = counters.counter(name, "dead_letters")
         self.given_up = counters.counter(name, "events_given_up")
-        self.content = content
         self.retention = retention
         self._store = store
         self._held: dict[str, asyncio.Lock] = {}

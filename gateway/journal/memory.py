@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from gateway.journal.entry import ENTRY_BYTES, Batch, Content, Entry, Wanted
+from gateway.journal.entry import ENTRY_BYTES, Batch, Entry, Wanted
 from gateway.journal.store import NOUN, Kept
 from gateway.status import Code, Failure
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class MemoryStore(Generic[T]):
-    """Keeps events while the process lives."""
+    """Keeps events while the process lives. size: about what one takes, in bytes."""
 
-    def __init__(self, content: Content[T], limit: int) -> None:
+    def __init__(self, size: Callable[[T], int], limit: int) -> None:
         self.appended: Callable[[Sequence[Entry[T]]], None] = lambda entries: None
         self.limit = limit
-        self._size = content.size
+        self._size = size
         self._entries: deque[tuple[float, Entry[T]]] = deque()
         self._subscriptions: dict[str, Kept] = {}
         self.last = 0

@@ -8,7 +8,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from gateway.journal.entry import Entry
+from gateway.journal.entry import Content, Entry
 from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter
 from gateway.net.broker.redelivery import Redelivery, Retries, backoff
@@ -68,9 +68,10 @@ class Subscription(Generic[T]):
     binding: its settings, and what delivers; that may be replaced at any time.
     """
 
-    def __init__(self, journal: Journal[T], binding: tuple[Settings, Deliver[T]]) -> None:
+    def __init__(self, journal: Journal[T], content: Content[T], binding: tuple[Settings, Deliver[T]]) -> None:
         self.binding = binding
         self._journal = journal
+        self._content = content
         self._settings = settings = binding[0]
         self._wanted = Filter(settings.topics, without=settings.dead_letters)
         self._scanned = self._kept = 0
@@ -89,7 +90,7 @@ class Subscription(Generic[T]):
         """Consume in the background, once the store is open."""
         if self._task is not None:
             return
-        settings, lane = self._settings, self._journal.content.lane
+        settings, lane = self._settings, self._content.lane
         window = self._window = Window(
             settings.max_in_flight,
             Retries.model_validate(settings.retries),
@@ -198,7 +199,7 @@ class Subscription(Generic[T]):
         topic, name = self._settings.dead_letters, self._settings.name
         where = f"{entry.topic} {entry.position}"
         try:
-            await self._journal.append([(topic, self._journal.content.dead_letter(entry, failure, deliveries))])
+            await self._journal.append([(topic, self._content.dead_letter(entry, failure, deliveries))])
         except Failure as trouble:
             self._unburied = f"{where} can't be put into {topic}: {trouble}"
             log.warning("subscription %s: %s", name, self._unburied)
@@ -211,8 +212,9 @@ class Subscription(Generic[T]):
 class Subscriptions(Generic[T]):
     """Durable subscriptions that are replaced as a whole."""
 
-    def __init__(self, journal: Journal[T]) -> None:
+    def __init__(self, journal: Journal[T], content: Content[T]) -> None:
         self._journal = journal
+        self._content = content
         self._consumers: Consumers[Hashable, Subscription[T]] = Consumers()
 
     @property
@@ -223,7 +225,7 @@ class Subscriptions(Generic[T]):
     def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[T]]]) -> None:
         """Those of the same key go on, and deliver as they are told now; one of another key begins where its
         predecessor of the same name ends."""
-        self._consumers.bind(wanted, lambda binding: Subscription(self._journal, binding))
+        self._consumers.bind(wanted, lambda binding: Subscription(self._journal, self._content, binding))
 
     async def start(self) -> None:
         self._consumers.start()

@@ -9,7 +9,7 @@ import pytest
 from support.events_gateway import Places, receiving, serving, sse, until
 from support.rabbitmq_broker import RabbitMQ
 
-from gateway import bus
+from gateway import live
 
 # RabbitMQ forgets a quorum queue that was declared less than some seconds before it is killed.
 SETTLED_SECONDS = 5.0
@@ -61,7 +61,7 @@ async def test_streams_and_a_broker_that_is_away(
                 while told[-1] == 1:  # its acknowledgement may have died with the broker
                     told.append((await stream.next())[2]["n"])
                 assert told[-1] == 3
-                monkeypatch.setattr(bus, "AWAY_SECONDS", 0.5)
+                monkeypatch.setattr(live, "AWAY_SECONDS", 0.5)
                 await asyncio.to_thread(broker.kill)
                 ended = await _end(stream.response)
                 assert b"UNAVAILABLE" in ended

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adapters.amqp.config import DeadLetters, Endpoint, Source, Target, identity
+from adapters.amqp.config import DeadLetters, Endpoint, Source, Target
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.outbound import AmqpOutbound
 from gateway.net.network import Network
@@ -103,10 +103,9 @@ def test_patterns_and_sources() -> None:
 
 
 def test_identity_is_that_of_equal_addresses() -> None:
-    assert identity(Target(routing_key="q", headers={"a": "1", "b": "2"})) == identity(
-        Target(routing_key="q", headers={"b": "2", "a": "1"})
-    )
-    assert identity(Target(routing_key="q")) != identity(Target(routing_key="r"))
+    one, same = (Target(routing_key="q", headers=headers) for headers in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}))
+    assert one.identity == same.identity
+    assert Target(routing_key="q").identity != Target(routing_key="r").identity
 
 
 async def test_certificates_that_can_not_be_read(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def store(
         monkeypatch.setattr(sqlite, "TAIL_BYTES", 0)
     made: Store[CloudEvent]
     if request.param == "memory":
-        made = MemoryStore(CONTENT, LIMIT)
+        made = MemoryStore(CONTENT.size, LIMIT)
     else:
         made = SqliteStore(tmp_path / "events.db", CONTENT, LIMIT)
     await made.open()
