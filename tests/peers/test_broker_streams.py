@@ -103,9 +103,7 @@ class Gateway:
             "socket": {"endpoint": "sockets", "path": "/watch", "mode": "stream", "requests": "none"},
             "call": {"endpoint": "rpc", "method": f"{PACKAGE}.Shop/Follow"},
         }
-        routes = {
-            name: {"from": source, "to": self.broker.target, "reply": reply} for name, source in sources.items()
-        }
+        routes = {name: {"from": source, "to": self.broker.target, "reply": reply} for name, source in sources.items()}
         async with serving(folder, endpoints, routes) as runtime:
             yield runtime
 

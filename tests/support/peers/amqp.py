@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
+from gateway.broker import PATTERNS
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
@@ -180,11 +181,13 @@ def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 class Backend:
-    """An exchange for what is accepted, and a queue for what is asked, each for all cases."""
+    """An exchange for what is accepted, and a queue for what is asked, each for all cases. It does not stream: what is
+    published is no reply to anybody."""
 
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("id",)
+    patterns: ClassVar[frozenset[Pattern]] = PATTERNS
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()

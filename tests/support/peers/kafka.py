@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from gateway.broker import PATTERNS
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
@@ -190,11 +191,13 @@ def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 class Backend:
-    """A topic for what is accepted, one for what is asked, and one for the answers, each for all cases."""
+    """A topic for what is accepted, one for what is asked, and one for the answers, each for all cases. It does
+    not stream: what is published is no reply to anybody."""
 
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("topic", "partition", "offset", "id")
+    patterns: ClassVar[frozenset[Pattern]] = PATTERNS
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
