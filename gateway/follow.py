@@ -1,6 +1,7 @@
 """Follow: what a broker's source is given from now on, streamed to many callers and consumed once."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -23,6 +24,8 @@ LIMIT: Final = 32 * 1024 * 1024
 RETAINED: Final = 16 * 1024 * 1024
 RETAINED_SECONDS: Final = 60.0
 
+log = logging.getLogger("gateway.follow")
+
 Kept = Message | str
 """A message, or why it can't be streamed."""
 
@@ -42,6 +45,7 @@ class Follow:
         network: Network,
         source: Address,
     ) -> None:
+        self._name = name
         limit = endpoint.max_message_bytes
         retention = Retention(limit=LIMIT + limit, retained=RETAINED + limit, seconds=RETAINED_SECONDS)
         store = MemoryStore(_size, retention.limit)
@@ -76,7 +80,8 @@ class Follow:
             async with asyncio.timeout(OPEN_SECONDS):
                 await journal.opened()
         except TimeoutError:
-            why = f"nothing can be streamed yet: {self.unready or 'stopped'}"
+            log.info("%s: a stream is refused: %s", self._name, self.unready or "stopped")
+            why = "nothing can be streamed now: the broker is away"
             raise Failure(Code.UNAVAILABLE, why, retry_after=1.0, sent=False) from None
         async with aclosing(journal.follow(journal.last, _every)) as entries:
             async for entry in entries:
