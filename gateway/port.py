@@ -135,7 +135,7 @@ class OnBackbone(Endpoint):
     stream: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,100}$",
-        description="What the events are called on the backbone's broker (a topic of Kafka, an exchange of RabbitMQ); "
+        description="What the events are called on the backbone's broker (a topic, an exchange); "
         "this endpoint's name where empty.",
     )
 

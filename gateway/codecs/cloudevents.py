@@ -155,11 +155,6 @@ def write(found: CloudEvent) -> bytes:
     return _encode(_object(found))
 
 
-def write_batch(events: Iterable[CloudEvent]) -> bytes:
-    """The events as a batch."""
-    return _encode([_object(found) for found in events])
-
-
 def _event(members: Mapping[str, msgspec.Raw]) -> CloudEvent:
     # A member that is null is not set.
     given = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}

@@ -12,7 +12,7 @@ from gateway.codecs import thrift_binary
 from gateway.codecs.thrift import Protocol
 from gateway.codecs.thrift_message import COMPACT, MAX_NAME, VERSION
 from gateway.codecs.thrift_source import DEPTH
-from gateway.net.tcp.framing import FramingError
+from gateway.net.tcp.framing import BufferReader, FramingError
 
 Scan = Generator[None, None, int]
 _I32: Final = struct.Struct(">i")
@@ -22,22 +22,15 @@ _STRUCTURAL: Final = re.compile(rb'[\[\]{}"]')
 _STRING_END: Final = re.compile(rb'["\\]')
 
 
-class BufferedReader:
+class BufferedReader(BufferReader):
     """The messages of one unframed connection, as gateway.net.tcp.framing.FrameReader has it. limit: bytes of one."""
 
     def __init__(self, protocol: Protocol, limit: int) -> None:
-        self._buffer = bytearray()
+        super().__init__()
         self._limit = limit
         self._start = _SCANNERS[protocol]
         self._spaced = protocol is Protocol.JSON  # white space may stand between messages
         self._scan: Scan | None = None
-
-    def feed(self, data: bytes) -> None:
-        self._buffer += data
-
-    @property
-    def partial(self) -> bool:
-        return bool(self._buffer)
 
     def next(self) -> bytes | None:
         """Raises FramingError for what is no message, or too large a one."""

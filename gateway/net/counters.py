@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 STALLED_PEERS: Final = "stalled_peers"
-"""Connections, or calls of gRPC, that were cut off because the peer took nothing."""
+"""Connections, or calls on one, that were cut off because the peer took nothing."""
 
 
 class Counter:

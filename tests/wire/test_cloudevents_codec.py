@@ -19,7 +19,6 @@ from gateway.codecs.cloudevents import (
     to_headers,
     to_properties,
     write,
-    write_batch,
 )
 from gateway.status import Code, Failure
 
@@ -58,7 +57,7 @@ def test_structured_there_and_back(event: CloudEvent) -> None:
 
 @given(st.lists(EVENTS | OPAQUE, max_size=4))
 def test_batch_there_and_back(events: list[CloudEvent]) -> None:
-    assert read_batch(write_batch(events), 4) == events
+    assert read_batch(b"[" + b",".join(map(write, events)) + b"]", 4) == events
 
 
 @given(EVENTS | OPAQUE.filter(lambda event: event.data))

@@ -18,7 +18,7 @@ from gateway.schema.idl import json_document
 from gateway.schema.idl.json_document import JsonDocumentError
 from gateway.schema.idl.json_hint import JsonHint
 from gateway.schema.idl.json_schema import JsonSchemaError, JsonSchemaReader
-from gateway.schema.idl.json_schema_writer import json_schema
+from gateway.schema.idl.json_schema_writer import JsonSchemaWriter, Member
 from gateway.schema.types import (
     ANY,
     BOOL,
@@ -468,6 +468,16 @@ def assert_same(left: Type, right: Type, path: str = "$", seen: set[int] | None 
             assert left == right, path
         case _:
             pytest.fail(f"{path}: {left} became {right}")
+
+
+def json_schema(type_: Record, forms: JsonHint) -> dict[str, Any]:
+    """A whole document for one type."""
+    writer = JsonSchemaWriter(forms, member=Member.DEFS)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **writer.schema(type_),
+        "$defs": writer.components,
+    }
 
 
 @pytest.mark.parametrize("forms", [JsonHint(), JsonHint("number", "number"), JsonHint(duration="iso8601")])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.message import Message
-from gateway.net.broker.redelivery import Redelivery
+from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.reply import Reply, message_of, reply_of
 from gateway.net.broker.settlement import Settlement, counts_of
 from gateway.net.counters import Counters
@@ -68,7 +68,9 @@ class Desk:
         self.counters = Counters()
         self.settlement = Settlement("toy", counts_of(self.counters, "toy"), 100, logging.getLogger("toy"))
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.redelivery = Redelivery(3, 0.001, 0.002, self.ending)
+        self.redelivery = Redelivery(
+            Retries.model_validate({"max_deliveries": 3, "backoff": "1ms", "max_backoff": "2ms"}), self.ending
+        )
 
     async def settle(self, courier: Courier, letter: Letter, until: float = NEVER) -> bool:
         async with asyncio.timeout(10):
@@ -179,7 +181,9 @@ async def test_an_address_that_takes_no_reply_holds_up_nobody(code: Code) -> Non
 async def test_the_callers_deadline() -> None:
     desk, courier = Desk(), Courier(Failure(Code.INTERNAL, "oops"))
     now = asyncio.get_running_loop().time()
-    slow = Redelivery(1000, 60.0, 60.0, desk.ending)
+    slow = Redelivery(
+        Retries.model_validate({"max_deliveries": 1000, "backoff": "60s", "max_backoff": "60s"}), desk.ending
+    )
     async with asyncio.timeout(10):
         letter = Letter(asks=True, deadline=now + 0.05)
         assert await desk.settlement.settle(courier, letter, slow, now + 3600)

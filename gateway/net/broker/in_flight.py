@@ -19,7 +19,7 @@ class InFlight:
     def start(self) -> None:
         """Nothing is handled before, and nothing tried again after drain()."""
         retries, self._ending = self._retries, asyncio.get_running_loop().create_future()
-        self._redelivery = Redelivery(retries.max_deliveries, retries.backoff, retries.max_backoff, self._ending)
+        self._redelivery = Redelivery(retries, self._ending)
 
     async def handle(self, handle: Callable[[Redelivery], Awaitable[None]]) -> None:
         """Handle one in the running task."""

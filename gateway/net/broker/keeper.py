@@ -53,7 +53,7 @@ Explain = Callable[[BaseException], Awaitable[Trouble]]
 class Keeper(Generic[T]):
     """Keeps one client after the other.
 
-    what: for logs, such as "kafka group orders".
+    what: for logs, such as "publishers of bus".
     gone: what callers are told where nothing else is known.
     """
 

@@ -53,15 +53,11 @@ class Retries(BaseModel):
 class Redelivery:
     """What becomes of deliveries whose route fails, after gateway.status.disposition.
 
-    max_deliveries: tries of a delivery that fails with INTERNAL, UNKNOWN or DATA_LOSS.
-    first, most: seconds to wait before the second and before any try, as backoff() has them.
     ending: done when nothing shall be tried again.
     """
 
-    def __init__(self, max_deliveries: int, first: float, most: float, ending: "asyncio.Future[None]") -> None:
-        self._max_deliveries = max_deliveries
-        self._first = first
-        self._most = most
+    def __init__(self, retries: Retries, ending: "asyncio.Future[None]") -> None:
+        self._retries = retries
         self._ending = ending
 
     async def settle(self, deliver: Deliver, bury: Bury, *, awaited: bool = False, until: float = float("inf")) -> bool:
@@ -85,7 +81,7 @@ class Redelivery:
                 return True
             fate = disposition(why.code)
             bounded += awaited or fate is Disposition.REDELIVER_THEN_DEAD_LETTER
-            if fate is Disposition.DEAD_LETTER or bounded >= self._max_deliveries:
+            if fate is Disposition.DEAD_LETTER or bounded >= self._retries.max_deliveries:
                 return await self.persist(partial(bury, why, deliveries))
             await self._pause(deliveries, why.retry_after, until)
         return False
@@ -108,9 +104,10 @@ class Redelivery:
             await self._pause(attempt)
 
     async def _pause(self, attempt: int, least: float | None = None, until: float = float("inf")) -> None:
-        seconds = backoff(attempt, self._first, self._most)
+        longest = self._retries.max_backoff
+        seconds = backoff(attempt, self._retries.backoff, longest)
         if least is not None:
-            seconds = max(seconds, min(least, self._most))
+            seconds = max(seconds, min(least, longest))
         seconds = min(seconds, max(0.0, until - asyncio.get_running_loop().time()))
         await asyncio.wait((self._ending,), timeout=seconds)
 

@@ -42,7 +42,7 @@ class Window(Generic[T]):
         self._lanes: Lanes[T] = Lanes(limit, self._serve)
         self._room = asyncio.Event()
         self._ending = asyncio.get_running_loop().create_future()
-        self._redelivery = Redelivery(retries.max_deliveries, retries.backoff, retries.max_backoff, self._ending)
+        self._redelivery = Redelivery(retries, self._ending)
         self._fetching: asyncio.Task[None] | None = None
 
     @property

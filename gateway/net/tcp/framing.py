@@ -221,15 +221,11 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-class _LengthReader:
-    def __init__(self, framing: LengthFraming, limit: int) -> None:
-        self._framing = framing
-        self._limit = limit
-        self._header = framing.ahead
-        self._before = len(self._header) + framing.offset
+class BufferReader:
+    """What readers have in common that keep what came until it is a whole frame."""
+
+    def __init__(self) -> None:
         self._buffer = bytearray()
-        self._size = -1  # of the frame whose prefix has been read
-        self._prefix = 0
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -237,6 +233,17 @@ class _LengthReader:
     @property
     def partial(self) -> bool:
         return bool(self._buffer)
+
+
+class _LengthReader(BufferReader):
+    def __init__(self, framing: LengthFraming, limit: int) -> None:
+        super().__init__()
+        self._framing = framing
+        self._limit = limit
+        self._header = framing.ahead
+        self._before = len(self._header) + framing.offset
+        self._size = -1  # of the frame whose prefix has been read
+        self._prefix = 0
 
     def next(self) -> bytes | None:
         if self._size < 0 and not self._read_prefix():
@@ -295,21 +302,14 @@ def _read_varint(buffer: bytearray, at: int) -> tuple[int, int] | None:
     return None
 
 
-class _DelimiterReader:
+class _DelimiterReader(BufferReader):
     def __init__(self, framing: DelimiterFraming, limit: int) -> None:
+        super().__init__()
         self._delimiter = framing.delimiter.encode("latin-1")
         self._start = framing.start.encode("latin-1")
         self._keep = framing.keep
         self._limit = limit
-        self._buffer = bytearray()
         self._searched = 0  # before this no delimiter begins
-
-    def feed(self, data: bytes) -> None:
-        self._buffer += data
-
-    @property
-    def partial(self) -> bool:
-        return bool(self._buffer)
 
     def next(self) -> bytes | None:
         buffer, delimiter, start = self._buffer, self._delimiter, self._start
@@ -341,17 +341,10 @@ class _DelimiterReader:
         return None
 
 
-class _FixedReader:
+class _FixedReader(BufferReader):
     def __init__(self, size: int) -> None:
+        super().__init__()
         self._size = size
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        self._buffer += data
-
-    @property
-    def partial(self) -> bool:
-        return bool(self._buffer)
 
     def next(self) -> bytes | None:
         if len(self._buffer) < self._size:
@@ -367,17 +360,10 @@ class _FixedReader:
         return None
 
 
-class _UntilCloseReader:
+class _UntilCloseReader(BufferReader):
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self._limit = limit
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        self._buffer += data
-
-    @property
-    def partial(self) -> bool:
-        return bool(self._buffer)
 
     def next(self) -> bytes | None:
         if len(self._buffer) > self._limit:

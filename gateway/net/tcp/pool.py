@@ -11,6 +11,7 @@ from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import bound_port, dial, listen
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tls import untrusted
+from gateway.net.waiters import Waiters
 from gateway.status import Code, Failure
 
 _NO_PEER: Final = "no peer is connected"
@@ -241,7 +242,7 @@ class Pool(Generic[Q, R]):
         self._size = size
         self._channels: deque[Channel[Q, R]] = deque()
         self._opening = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters = Waiters()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -310,7 +311,7 @@ class Pool(Generic[Q, R]):
                 if self._waiters and self._best() is not None:
                     self.wake()
                 return best
-            await self._wait()
+            await self._waiters.wait()
 
     @property
     def _may_dial(self) -> bool:
@@ -339,10 +340,8 @@ class Pool(Generic[Q, R]):
             self.unready = f"can't reach {self._target}: {error or type(error).__name__}"
             if other is not None and other.free:
                 return other
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_exception(unreachable(error))
-            self._waiters.clear()
+            failed = error
+            self._waiters.fail(lambda: unreachable(failed))
             raise unreachable(error) from None
         finally:
             self._opening -= 1
@@ -353,23 +352,9 @@ class Pool(Generic[Q, R]):
         # Whoever waited longer may have taken it.
         return channel if channel.free else None
 
-    async def _wait(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.wake()  # what it was woken for is there for the next one
-            raise
-
     def wake(self) -> None:
         """There may be room for one more."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+        self._waiters.wake()
 
     # -- what channels tell
 

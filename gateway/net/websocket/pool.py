@@ -1,9 +1,9 @@
 """WebSocket connections that calls share: many calls by id on one, or one at a time on each of several."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 
+from gateway.net.waiters import Waiters
 from gateway.net.websocket.line import WebSocketLine
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -24,7 +24,7 @@ class WebSocketPool:
         self._lines: dict[Key, list[WebSocketLine]] = {}
         self._count = 0
         self._opening: dict[Key, asyncio.Task[WebSocketLine | None]] = {}
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters = Waiters()
 
     async def take(self, key: Key) -> WebSocketLine:
         """A line with a place for one more call, to be given back. Raises Failure, with sent=False."""
@@ -35,14 +35,14 @@ class WebSocketPool:
                 return line
             opened = await (self._open(key) if self._places == 1 else self._open_once(key))
             if opened is None:
-                await self._wait()
+                await self._waiters.wait()
 
     def give(self, line: WebSocketLine) -> None:
         """The call is over."""
         line.calls -= 1
         if not line.usable:
             self._remove(line)
-        self._wake()
+        self._waiters.wake()
 
     def _free(self, key: Key) -> WebSocketLine | None:
         for line in list(self._lines.get(key, ())):
@@ -61,7 +61,7 @@ class WebSocketPool:
             line = await self._connect(key)
         except BaseException:
             self._count -= 1
-            self._wake()
+            self._waiters.wake()
             raise
         self._lines.setdefault(key, []).append(line)
         return line
@@ -96,22 +96,5 @@ class WebSocketPool:
                 self._count -= 1
                 if not lines:
                     del self._lines[key]
-                self._wake()
-                return
-
-    async def _wait(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake()  # the place is another's
-            raise
-
-    def _wake(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+                self._waiters.wake()
                 return

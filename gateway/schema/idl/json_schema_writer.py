@@ -153,11 +153,3 @@ def _write_scalar(kind: Kind, forms: JsonHint) -> dict[str, Any]:
             return {"type": "string", "format": "duration" if forms.duration == "iso8601" else "google-duration"}
         case Kind.DATE | Kind.TIME:
             return {"type": "string", "format": kind.value}
-
-
-def json_schema(type_: Type, forms: JsonHint, *, title: str = "") -> dict[str, Any]:
-    """A whole document for one type."""
-    writer = JsonSchemaWriter(forms, member=Member.DEFS)
-    schema = writer.schema(type_)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", **({"title": title} if title else {})}
-    return {**head, **schema, **({"$defs": writer.components} if writer.components else {})}
