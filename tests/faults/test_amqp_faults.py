@@ -9,19 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.amqp_gateway import (
-    Handler,
-    consuming,
-    endpoint,
-    name,
-    publishing,
-    source,
-    target,
-    until,
-    until_published,
-)
+from support.amqp_gateway import consuming, endpoint, name, publishing, source, target, until_published
 from support.amqp_peer import channel, declare, ready, take
+from support.handler import Handler
 from support.rabbitmq_broker import RabbitMQ
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure
@@ -121,7 +113,7 @@ async def test_a_broker_killed_under_load(mortal_rabbitmq: RabbitMQ) -> None:
             restart = asyncio.create_task(asyncio.to_thread(mortal_rabbitmq.start))
             await _begin_without(url)
             await restart
-            await until(lambda: len(confirmed) > before + 300, 20, lambda: side.unready or "nothing confirmed")
+            await until(lambda: len(confirmed) > before + 300, lambda: side.unready or "nothing confirmed", seconds=20)
             over = True
             await asyncio.gather(*callers)
             await until(lambda: not side.unready and not inbound.unready)
@@ -145,7 +137,9 @@ async def _begin_without(url: str) -> None:
         consuming(config, source(queue), handler, ready=False) as inbound,
     ):
         await until(lambda: "can't reach" in side.unready and "can't reach" in inbound.unready)
-        await until(lambda: not side.unready and not inbound.unready, 30, lambda: side.unready or inbound.unready)
+        await until(
+            lambda: not side.unready and not inbound.unready, lambda: side.unready or inbound.unready, seconds=30
+        )
         await publish.call(Message(b"1"), Context())
         await handler.wait(1)
 
@@ -161,7 +155,7 @@ async def test_a_frozen_broker(mortal_rabbitmq: RabbitMQ) -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await publish.call(Message(b"frozen"), Context())
-            await until(lambda: bool(side.unready), 15, lambda: "it did not notice")
+            await until(lambda: bool(side.unready), lambda: "it did not notice", seconds=15)
             with pytest.raises(Failure) as failed:
                 await asyncio.wait_for(stuck, 1)
             assert (failed.value.code, failed.value.sent) == (Code.UNAVAILABLE, True)
@@ -225,4 +219,4 @@ async def test_nothing_is_left_behind(rabbitmq: str) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.02):
                     await ask.call(Message(b"x"), Context())
-    await until(lambda: asyncio.all_tasks() == before, 5, lambda: str(asyncio.all_tasks() - before))
+    await until(lambda: asyncio.all_tasks() == before, lambda: str(asyncio.all_tasks() - before), seconds=5)

@@ -11,11 +11,12 @@ import aiohttp
 import pika
 import pytest
 from support.amqp_peer import channel
-from support.events_gateway import SseClient, sse, until
+from support.events_gateway import SseClient, sse
 from support.kafka_brokers import ApacheKafka, apache_kafka
 from support.kafka_peer import create_topic, produce
 from support.ports import free_port
 from support.rabbitmq_broker import RabbitMQ
+from support.until import until
 
 from gateway import follow, live
 from gateway.runtime import Runtime

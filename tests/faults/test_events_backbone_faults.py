@@ -6,8 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.events_gateway import Places, receiving, serving, sse, until
+from support.events_gateway import Places, receiving, serving, sse
 from support.rabbitmq_broker import RabbitMQ
+from support.until import until
 
 from gateway import live
 

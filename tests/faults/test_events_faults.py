@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from support.events_gateway import Places, Receiver, receiving, serving, until
+from support.events_gateway import Places, Receiver, receiving, serving
 from support.gateway_process import running_gateway
+from support.until import until
 
 from gateway.runtime import Runtime
 

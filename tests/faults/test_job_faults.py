@@ -15,8 +15,9 @@ import pytest
 from aiohttp import web
 from support.gateway_process import GatewayProcess, running_gateway
 from support.grpc_orders import OrdersServer
-from support.job_caller import ask, ended, until
+from support.job_caller import ask, ended
 from support.ports import free_port
+from support.until import until
 
 
 class Upstream:

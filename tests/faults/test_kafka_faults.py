@@ -11,19 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.handler import Handler
 from support.kafka_brokers import ApacheKafka, Bootstrap, apache_kafka
-from support.kafka_gateway import (
-    Handler,
-    binding,
-    consuming,
-    endpoint,
-    publisher,
-    publishing,
-    source,
-    until,
-    until_published,
-)
+from support.kafka_gateway import binding, consuming, endpoint, publisher, publishing, source, until_published
 from support.kafka_peer import Record, create_topic, produce, read
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure
@@ -79,7 +71,7 @@ async def test_a_gateway_killed_while_it_consumes(kafka: Bootstrap, topic: str) 
         handled[int(request.body)] += 1
 
     async with consuming(endpoint(kafka), source(topic, group=f"{topic}-group"), Handler(outcome)):
-        await until(lambda: len(handled) == total, 30, lambda: f"{total - len(handled)} of {missing} missing")
+        await until(lambda: len(handled) == total, lambda: f"{total - len(handled)} of {missing} missing", seconds=30)
         await asyncio.sleep(0.1)
     assert sorted(handled) == list(range(total))
     assert handled.total() - total <= kills * window
@@ -132,7 +124,7 @@ async def test_an_instance_whose_route_changes_goes_on(mortal: ApacheKafka, topi
         produce(
             mortal.bootstrap, topic, [{"key": b"k%d" % number, "value": b"%d" % number} for number in range(20, 40)]
         )
-        await until(lambda: len(set(handler.bodies)) == 40, 30)
+        await until(lambda: len(set(handler.bodies)) == 40, seconds=30)
 
 
 async def test_a_broker_killed_while_the_gateway_publishes(mortal: ApacheKafka, topic: str) -> None:
@@ -162,10 +154,12 @@ async def test_a_broker_killed_while_the_gateway_publishes(mortal: ApacheKafka, 
         callers = [asyncio.create_task(caller()) for _ in range(20)]
         await until(lambda: len(confirmed) > 100)
         mortal.kill()
-        await until(lambda: bool(failed) and bool(side.unready), 15, lambda: "calls did not fail while it was away")
+        await until(
+            lambda: bool(failed) and bool(side.unready), lambda: "calls did not fail while it was away", seconds=15
+        )
         before = len(confirmed)
         await asyncio.to_thread(mortal.start)
-        await until(lambda: len(confirmed) > before + 100, 20, lambda: side.unready or "nothing confirmed")
+        await until(lambda: len(confirmed) > before + 100, lambda: side.unready or "nothing confirmed", seconds=20)
         over = True
         await asyncio.gather(*callers)
         assert not side.unready
@@ -193,13 +187,13 @@ async def test_a_broker_killed_while_the_gateway_consumes(
     async with consuming(endpoint(mortal.bootstrap), address, Handler(outcome)) as side:
         await until(lambda: len(handled) == 50)
         mortal.kill()
-        await until(lambda: bool(side.unready), 15, lambda: "it did not notice")
+        await until(lambda: bool(side.unready), lambda: "it did not notice", seconds=15)
         await asyncio.to_thread(mortal.start)
         await asyncio.to_thread(
             produce, mortal.bootstrap, topic, [{"value": b"%d" % number} for number in range(50, 100)]
         )
-        await until(lambda: len(handled) == 100, 30, lambda: f"{len(handled)} of 100; {side.unready}")
-        await until(lambda: not side.unready, 15, lambda: side.unready)
+        await until(lambda: len(handled) == 100, lambda: f"{len(handled)} of 100; {side.unready}", seconds=30)
+        await until(lambda: not side.unready, lambda: side.unready, seconds=15)
     assert handled.total() - 100 <= 16
 
 
@@ -214,7 +208,7 @@ async def test_a_frozen_broker(mortal: ApacheKafka, topic: str, monkeypatch: pyt
                 async with asyncio.timeout(1.5):
                     await publish.call(Message(b"frozen"), Context())
             stuck = asyncio.create_task(publish.call(Message(b"stuck"), Context()))
-            await until(lambda: bool(side.unready), 15, lambda: "it did not notice")
+            await until(lambda: bool(side.unready), lambda: "it did not notice", seconds=15)
             async with asyncio.timeout(1):
                 with pytest.raises(Failure) as refused:
                     await publish.call(Message(b"never"), Context())

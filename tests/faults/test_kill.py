@@ -24,6 +24,7 @@ from support.kafka_brokers import Bootstrap
 from support.kafka_peer import create_topic, produce, read
 from support.ledger import PLACE, Ledger, body_of, ledger_server, name_of, request_of
 from support.ports import free_port
+from support.until import until
 
 TOTAL = 10_000
 FRESH = range(TOTAL, TOTAL + 1)  # sent after the last restart
@@ -84,18 +85,12 @@ def routes(listen: int, backend: int, broker: Mapping[str, Any], source: Routes,
     }
 
 
-async def until(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what()
-        await asyncio.sleep(0.002)
-
-
 async def arrived(ledger: Ledger, count: int, gateway: GatewayProcess) -> None:
     """Return once so many different ones have."""
     await until(
         lambda: len(ledger) >= count,
         lambda: f"seed {SEED}: {len(ledger)} of {count} before a kill\n{gateway.log.read_text()[-3000:]}",
+        seconds=PATIENCE_SECONDS,
     )
 
 
@@ -133,15 +128,21 @@ async def relay(
         await until(
             lambda: name_of(FRESH[0]) in ledger.seen,
             lambda: f"seed {SEED}: no fresh message, {len(ledger)} arrived\n{gateway.log.read_text()[-3000:]}",
+            seconds=PATIENCE_SECONDS,
         )
         fresh = time.monotonic() - restarted
         await until(
             lambda: len(ledger) > TOTAL,
             lambda: f"seed {SEED}: lost {ledger.lost(range(TOTAL))[:20]}\n{gateway.log.read_text()[-3000:]}",
+            seconds=PATIENCE_SECONDS,
         )
         seconds = time.monotonic() - start
         before = len(calls.acknowledged)
-        await until(lambda: len(calls.acknowledged) > before, lambda: "calls are not published after the last restart")
+        await until(
+            lambda: len(calls.acknowledged) > before,
+            lambda: "calls are not published after the last restart",
+            seconds=PATIENCE_SECONDS,
+        )
         await asyncio.sleep(0.3)  # for what would come twice
         calls.over = True
         await calling

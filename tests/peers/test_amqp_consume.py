@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pika
 import pytest
-from support.amqp_gateway import Handler, binding, consuming, endpoint, name, source, until
+from support.amqp_gateway import binding, consuming, endpoint, name, source
 from support.amqp_peer import ask, channel, declare, publish, ready, take
+from support.handler import Handler
+from support.until import until
 
 from gateway.message import Message
 from gateway.net.network import Network

@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import pytest
-from support.amqp_gateway import Handler, consuming, endpoint, name, publishing, source, target
+from support.amqp_gateway import consuming, endpoint, name, publishing, source, target
 from support.amqp_peer import declare
+from support.handler import Handler
 from support.node import Node
 
 from gateway.message import Context, Message

@@ -8,9 +8,10 @@ from typing import Any
 
 import pika
 import pytest
-from support.amqp_gateway import endpoint, name, publishing, target, until
+from support.amqp_gateway import endpoint, name, publishing, target
 from support.amqp_peer import channel, declare, ready, take
 from support.amqp_service import server
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.net.network import Network

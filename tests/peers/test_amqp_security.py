@@ -4,9 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.amqp_gateway import Handler, consuming, endpoint, name, publishing, source, target, until
+from support.amqp_gateway import consuming, endpoint, name, publishing, source, target
 from support.amqp_peer import declare, publish, take
+from support.handler import Handler
 from support.rabbitmq_broker import RabbitMQ
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure, invalid

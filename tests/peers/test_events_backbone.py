@@ -16,12 +16,13 @@ from cloudevents.core.bindings import amqp
 from cloudevents.core.bindings import kafka as kafka_binding
 from cloudevents.core.bindings import rabbitmq as rabbitmq_binding
 from cloudevents.core.v1.event import CloudEvent
-from support.events_gateway import Receiver, receiving, sse, until
+from support.events_gateway import Receiver, receiving, sse
 from support.gateway_process import GatewayProcess, running_gateway
 from support.kafka_brokers import running_broker
 from support.kafka_peer import create_topic, produce, read
 from support.ports import free_port
 from support.rabbitmq_broker import running_broker as running_rabbitmq
+from support.until import until
 from websockets.asyncio.client import ClientConnection, connect
 
 WINDOW = 16

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import aiohttp
 import grpc
 import pytest
-from support.events_gateway import Places, serving, until
+from support.events_gateway import Places, serving
 from support.ports import free_port
 from support.specimen_proto import PACKAGE, Messages
+from support.until import until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 

@@ -15,11 +15,12 @@ from aiohttp import web
 from support.amqp_gateway import name
 from support.amqp_service import server
 from support.gateway_process import running_gateway
-from support.job_caller import ask, ended, until
+from support.job_caller import ask, ended
 from support.kafka_brokers import Bootstrap
 from support.kafka_peer import create_topic
 from support.kafka_service import answering
 from support.ports import free_port
+from support.until import until
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+from support.handler import Handler
 from support.kafka_brokers import Bootstrap, Tansu
-from support.kafka_gateway import Handler, binding, consuming, endpoint, inbound, source, until
+from support.kafka_gateway import binding, consuming, endpoint, inbound, source
 from support.kafka_peer import committed, create_topic, produce, read
+from support.until import until
 
 from gateway.message import Message
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP
@@ -284,7 +286,9 @@ async def test_rebalance_loses_nothing_and_keeps_each_keys_order(kafka: Bootstra
         await until(lambda: len(log) > 40)
         async with consuming(endpoint(kafka), address, handler("two")):
             produce(kafka, topic, records(total // 2))
-            await until(lambda: len({number for _, number in log}) == total, 40, lambda: f"{len(log)} records came")
+            await until(
+                lambda: len({number for _, number in log}) == total, lambda: f"{len(log)} records came", seconds=40
+            )
         assert taken["two"]
     seen: dict[bytes | None, int] = {}
     for key, number in log:
@@ -306,11 +310,11 @@ async def test_dead_letters_that_can_not_be_put_anywhere_hold_the_offset(kafka: 
         side._producer.publish = refuse  # type: ignore[assignment]
         produce(kafka, topic, [{"key": b"a", "value": b"bad"}, {"key": b"b", "value": b"good"}])
         await handler.wait(2)
-        await until(lambda: "can't be put into" in side.unready, 5, lambda: side.unready)
+        await until(lambda: "can't be put into" in side.unready, lambda: side.unready, seconds=5)
         await asyncio.sleep(1.2)
         assert committed(kafka, f"{topic}-group", topic)[0] < 1
         side._producer.publish = healthy  # type: ignore[method-assign]
-        await until(lambda: not side.unready, 5, lambda: side.unready)
+        await until(lambda: not side.unready, lambda: side.unready, seconds=5)
         await side.drain()
     assert committed(kafka, f"{topic}-group", topic) == {0: 2}
     assert [letter.value for letter in read(kafka, f"{topic}.dead-letters", 1)] == [b"bad"]
@@ -327,7 +331,7 @@ async def test_a_broker_that_comes_later_is_consumed(topic: str) -> None:
             await asyncio.to_thread(broker.start)
             await asyncio.to_thread(produce, broker.bootstrap, topic, [{"value": b"1"}])
             await handler.wait(1)
-            await until(lambda: not side.unready, 10, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=10)
     finally:
         broker.stop()
 

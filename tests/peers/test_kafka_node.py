@@ -13,9 +13,10 @@ import pytest
 from aiohttp import web
 from support.events_gateway import serving
 from support.grpc_orders import OrdersServer
+from support.handler import Handler
 from support.http_gateway import upstream
 from support.kafka_brokers import Bootstrap
-from support.kafka_gateway import Handler, consuming, endpoint, publisher, publishing, source
+from support.kafka_gateway import consuming, endpoint, publisher, publishing, source
 from support.kafka_peer import create_topic
 from support.node import ROOT, Node
 from support.ports import free_port

@@ -5,8 +5,9 @@ import time
 
 import pytest
 from support.kafka_brokers import Bootstrap, Tansu
-from support.kafka_gateway import endpoint, publisher, publishing, until, until_published
+from support.kafka_gateway import endpoint, publisher, publishing, until_published
 from support.kafka_peer import create_topic, read
+from support.until import until
 
 from gateway.message import Context, Header, Message
 from gateway.status import Code, Failure
@@ -136,13 +137,13 @@ async def test_without_a_broker_calls_fail_at_once_and_work_once_it_is_there(top
             assert (refused.value.code, refused.value.sent) == (Code.UNAVAILABLE, False)
             assert broker.bootstrap not in refused.value.text
             await asyncio.to_thread(broker.start)
-            await until(lambda: not side.unready, 10, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=10)
             await publish.call(Message(b"late"), Context())
             await asyncio.to_thread(broker.kill)
             with pytest.raises((Failure, TimeoutError)):
                 async with asyncio.timeout(2):
                     await publish.call(Message(b"never"), Context())
-            await until(lambda: bool(side.unready), 10)
+            await until(lambda: bool(side.unready), seconds=10)
             async with asyncio.timeout(1):
                 with pytest.raises(Failure) as refused:
                     await publish.call(Message(b"never"), Context())
@@ -154,4 +155,4 @@ async def test_without_a_broker_calls_fail_at_once_and_work_once_it_is_there(top
 @pytest.mark.parametrize("kafka", ["tansu"], indirect=True)
 async def test_a_broker_without_idempotent_producers_is_named(kafka: Bootstrap) -> None:
     async with publishing(endpoint(kafka, idempotent=True), ready=False) as side:
-        await until(lambda: "idempotent: false" in side.unready, 10, lambda: side.unready)
+        await until(lambda: "idempotent: false" in side.unready, lambda: side.unready, seconds=10)

@@ -19,10 +19,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import NewPartitions
 from pydantic import ValidationError
+from support.handler import Handler
 from support.kafka_brokers import PLAIN_USERS, Bootstrap, apache_kafka
-from support.kafka_gateway import Handler, endpoint, source, until
+from support.kafka_gateway import endpoint, source
 from support.kafka_peer import Record, committed, create_topic, produce, read
 from support.kafka_service import answering, echo
+from support.until import until
 
 from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.inbound import KafkaInbound
@@ -49,7 +51,7 @@ async def requesting(
     service = side.service(address, contract, Pattern.REQUEST_REPLY)
     await side.start()
     try:
-        await until(lambda: not side.unready, 30, lambda: side.unready)
+        await until(lambda: not side.unready, lambda: side.unready, seconds=30)
         yield service
     finally:
         await side.stop()
@@ -75,7 +77,7 @@ async def replying(
     side.bind([Binding("test", address, contract, Pattern.REQUEST_REPLY, handler, contract.headers)])
     await side.start()
     try:
-        await until(lambda: not side.unready, 30, lambda: side.unready)
+        await until(lambda: not side.unready, lambda: side.unready, seconds=30)
         yield side
     finally:
         await side.stop()

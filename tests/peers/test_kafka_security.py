@@ -13,9 +13,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourcePatternType,
     ResourceType,
 )
+from support.handler import Handler
 from support.kafka_brokers import PLAIN_USERS, ApacheKafka, apache_kafka
-from support.kafka_gateway import Handler, consuming, endpoint, publisher, publishing, source, until
+from support.kafka_gateway import consuming, endpoint, publisher, publishing, source
 from support.kafka_peer import create_topic, produce, read
+from support.until import until
 
 from adapters.kafka.config import Endpoint
 from adapters.kafka.connection import Connection
@@ -79,7 +81,7 @@ async def test_tls(strict: ApacheKafka, pki: Path, topic: str) -> None:
 
 async def test_a_broker_that_nobody_vouches_for_is_not_trusted(strict: ApacheKafka) -> None:
     async with publishing(endpoint(strict.tls, tls={}), ready=False) as side:
-        await until(lambda: "certificate verify failed" in side.unready, 10, lambda: side.unready)
+        await until(lambda: "certificate verify failed" in side.unready, lambda: side.unready, seconds=10)
 
 
 async def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -132,8 +134,8 @@ async def test_a_wrong_password_is_told_and_kept_secret(
         publishing(config, ready=False) as side,
         consuming(config, source(topic), Handler(), ready=False) as other,
     ):
-        await until(lambda: "SaslAuthenticationFailed" in side.unready, 10, lambda: side.unready)
-        await until(lambda: "SaslAuthenticationFailed" in other.unready, 10, lambda: other.unready)
+        await until(lambda: "SaslAuthenticationFailed" in side.unready, lambda: side.unready, seconds=10)
+        await until(lambda: "SaslAuthenticationFailed" in other.unready, lambda: other.unready, seconds=10)
         with pytest.raises(Failure, match="login") as refused:
             await publisher(side, topic).call(Message(b"x"), Context())
     assert (refused.value.code, refused.value.sent) == (Code.UNAVAILABLE, False)
@@ -147,7 +149,7 @@ async def test_dead_letters_without_a_topic_are_told(
     create_topic(strict.bootstrap, topic)
     produce(strict.bootstrap, topic, [{"value": b"x" * 100}])
     async with consuming(endpoint(strict.bootstrap, max_message_bytes=10), source(topic), Handler()) as side:
-        await until(lambda: "can't be put into" in side.unready, 10, lambda: side.unready)
+        await until(lambda: "can't be put into" in side.unready, lambda: side.unready, seconds=10)
         await asyncio.to_thread(create_topic, strict.bootstrap, f"{topic}.dead-letters")
-        await until(lambda: not side.unready, 10, lambda: side.unready)
+        await until(lambda: not side.unready, lambda: side.unready, seconds=10)
     assert len(read(strict.bootstrap, f"{topic}.dead-letters", 1)) == 1

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from support.certificates import own
 from support.ports import free_port
-from support.socket_gateway import Route, calling, line, serving, until
+from support.socket_gateway import Route, calling, line, serving
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.status import Code, Failure

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,49 +14,8 @@ from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.port import Binding
 from gateway.status import Code, Failure
-
-Outcome = Callable[[Message], Awaitable[Failure | Message | None]]
-
-
-class Handler:
-    """A route: keeps what came, and answers as `outcome` says (a Failure to raise, a reply, or None)."""
-
-    def __init__(self, outcome: Outcome | None = None) -> None:
-        self.requests: list[Message] = []
-        self.contexts: list[Context] = []
-        self._outcome = outcome
-
-    async def call(self, request: Message, context: Context) -> Message:
-        self.requests.append(request)
-        self.contexts.append(context)
-        outcome = await self._outcome(request) if self._outcome else None
-        if isinstance(outcome, Failure):
-            raise outcome
-        return outcome or Message(None)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise AssertionError("a message is a unary call")
-        yield request
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [request.body for request in self.requests]
-
-    async def wait(self, count: int, seconds: float = 20) -> None:
-        """Return when so many calls came."""
-        await until(lambda: len(self.requests) >= count, seconds, lambda: f"{len(self.requests)} of {count} calls came")
-
-
-async def until(
-    condition: Callable[[], bool], seconds: float = 20, what: Callable[[], str] = lambda: "it did not happen"
-) -> None:
-    """Poll until the condition holds; fails with `what` after so many seconds."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, what()
-        await asyncio.sleep(0.01)
+from support.handler import Handler
+from support.until import until
 
 
 def name(kind: str = "q") -> str:
@@ -91,7 +50,7 @@ async def consuming(
     await side.start()
     try:
         if ready:
-            await until(lambda: not side.unready, 20, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=20)
         yield side
     finally:
         await side.stop()
@@ -108,7 +67,7 @@ async def publishing(
     await side.start()
     try:
         if ready:
-            await until(lambda: not side.unready, 20, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=20)
         yield side, services
     finally:
         await side.stop()

@@ -8,7 +8,8 @@ import sys
 
 from gateway.message import Context, Message
 from gateway.status import Failure
-from support.amqp_gateway import Handler, consuming, endpoint, publishing, source, target
+from support.amqp_gateway import consuming, endpoint, publishing, source, target
+from support.handler import Handler
 
 
 async def main() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.runtime import Runtime
 from support.ports import free_port
+from support.until import until
 
 PATIENCE_SECONDS = 15.0
 
@@ -80,14 +81,6 @@ async def receiving() -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         await runner.cleanup()
-
-
-async def until(condition: Callable[[], Any], what: Callable[[], str] = lambda: "it did not happen") -> None:
-    """Poll until the condition holds; fails with `what` after PATIENCE_SECONDS."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, what()
-        await asyncio.sleep(0.005)
 
 
 class SseClient:

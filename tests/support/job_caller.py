@@ -4,7 +4,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -36,11 +36,3 @@ async def ended(port: int, path: str, seconds: float = 20.0) -> Any:
             return job
         await asyncio.sleep(0.05)
     raise AssertionError(f"{path} still runs")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not happen")

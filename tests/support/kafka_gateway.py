@@ -1,7 +1,7 @@
 """The Kafka adapter's two sides with a test's own route between them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,50 +14,11 @@ from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import Code, Failure
+from support.handler import Handler
 from support.kafka_brokers import Bootstrap
+from support.until import until
 
 SESSION_SECONDS = 6.0
-
-
-class Handler:
-    """A route: keeps what came, and answers as `outcome` says (a Failure to raise, or None)."""
-
-    def __init__(self, outcome: Callable[[Message], Awaitable[Failure | None]] | None = None) -> None:
-        self.requests: list[Message] = []
-        self.contexts: list[Context] = []
-        self._outcome = outcome
-
-    async def call(self, request: Message, context: Context) -> Message:
-        self.requests.append(request)
-        self.contexts.append(context)
-        failure = await self._outcome(request) if self._outcome else None
-        if failure is not None:
-            raise failure
-        return Message(None)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise AssertionError("a record is a unary call")
-        yield request
-
-    @property
-    def bodies(self) -> list[bytes | None]:
-        return [request.body for request in self.requests]
-
-    async def wait(self, count: int, seconds: float = 20) -> None:
-        """Return when so many calls came."""
-        await until(lambda: len(self.requests) >= count, seconds, lambda: f"{len(self.requests)} of {count} calls came")
-
-
-async def until(
-    condition: Callable[[], bool], seconds: float = 20, what: Callable[[], str] = lambda: "it did not happen"
-) -> None:
-    """Poll until the condition holds; fails with `what` after so many seconds."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, what()
-        await asyncio.sleep(0.01)
 
 
 def endpoint(bootstrap: str, **settings: Any) -> Endpoint:
@@ -91,7 +52,7 @@ async def consuming(
     await side.start()
     try:
         if ready:
-            await until(lambda: not side.unready, 30, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=30)
         yield side
     finally:
         await side.stop()
@@ -105,7 +66,7 @@ async def publishing(config: Endpoint, *, ready: bool = True) -> AsyncGenerator[
     await side.start()
     try:
         if ready:
-            await until(lambda: not side.unready, 30, lambda: side.unready)
+            await until(lambda: not side.unready, lambda: side.unready, seconds=30)
         yield side
     finally:
         await side.stop()

@@ -8,7 +8,8 @@ import os
 import sys
 
 from gateway.message import Message
-from support.kafka_gateway import Handler, consuming, endpoint, source
+from support.handler import Handler
+from support.kafka_gateway import consuming, endpoint, source
 
 
 async def main() -> None:

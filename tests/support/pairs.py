@@ -16,9 +16,10 @@ from gateway.pattern import Count, Pattern
 from gateway.port import Side
 from gateway.runtime import Runtime
 from support.answers import answers
-from support.peers import Backend, Caller, Shape, load_peer, peer_variants, until
+from support.peers import Backend, Caller, Shape, load_peer, peer_variants
 from support.specimen import Specimen, exact, without_nulls
 from support.specimen_json import Dialect
+from support.until import until
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding, Service
 from gateway.status import Failure
-from support.kafka_gateway import until
 
-__all__ = ["Line", "Route", "calling", "counted", "line", "serving", "until"]
+__all__ = ["Line", "Route", "calling", "counted", "line", "serving"]
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
 

@@ -1,7 +1,7 @@
 """Durable subscriptions and streams, with a test's own route behind them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 from pydantic import ValidationError
-from support.events_gateway import until
+from support.handler import Handler
+from support.until import until
 
 from adapters.events.config import Endpoint, Source, Target
 from adapters.events.inbound import EventsInbound
@@ -21,37 +22,6 @@ from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding, ContractError, Service
 from gateway.status import Code, Failure
-
-Outcome = Callable[[Message], Awaitable[None]]
-
-
-class Handler:
-    """A route: keeps what came; `outcome` may raise."""
-
-    def __init__(self, outcome: Outcome | None = None) -> None:
-        self.requests: list[Message] = []
-        self.contexts: list[Context] = []
-        self._outcome = outcome
-
-    async def call(self, request: Message, context: Context) -> Message:
-        self.requests.append(request)
-        self.contexts.append(context)
-        if self._outcome is not None:
-            await self._outcome(request)
-        return Message(None)
-
-    async def stream(
-        self, request: Message, more: AsyncIterator[Message] | None, context: Context
-    ) -> AsyncGenerator[Message, None]:
-        raise AssertionError("an event is a unary call")
-        yield request
-
-    @property
-    def bodies(self) -> list[Any]:
-        return [request.body for request in self.requests]
-
-    async def wait(self, count: int) -> None:
-        await until(lambda: len(self.requests) >= count, lambda: f"{len(self.requests)} of {count} calls came")
 
 
 class Sides:

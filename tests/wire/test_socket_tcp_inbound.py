@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.socket_gateway import Route, counted, line, listening, serving, until
+from support.socket_gateway import Route, counted, line, listening, serving
+from support.until import until
 
 from adapters.socket import TCP
 from adapters.socket.inbound import TcpInbound

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.socket_gateway import Line, Route, calling, counted, line, listening, serving, until
+from support.socket_gateway import Line, Route, calling, counted, line, listening, serving
+from support.until import until
 
 from gateway.message import Context, Message
 from gateway.net.network import Network

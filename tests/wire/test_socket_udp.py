@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.socket_gateway import Route, calling, counted, serving, until
+from support.socket_gateway import Route, calling, counted, serving
+from support.until import until
 
 from adapters.socket import UDP
 from gateway.message import Context, Message

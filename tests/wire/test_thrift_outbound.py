@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.plain import plain
 from support.thrift_service import EVERYTHING, Caller, served
+from support.until import until
 
 from adapters.thrift.status import write_failure
 from gateway.codecs.thrift import Protocol
@@ -93,12 +94,6 @@ async def failure(caller: Caller) -> Failure:
     with pytest.raises(Failure) as told:
         await asyncio.wait_for(add(caller), 10)
     return told.value
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_what_is_sent() -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from support.until import until
 
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.window import Window
@@ -39,12 +40,6 @@ class Log:
 
     def broken(self, error: Exception) -> None:
         self.errors.append(error)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("seed", range(5))

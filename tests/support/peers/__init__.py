@@ -4,9 +4,8 @@ Each is one file of this folder, named as the protocol, with a class Caller and 
 libraries that nobody here wrote. An adapter without such a file fails the pair suite.
 """
 
-import asyncio
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from pathlib import Path
@@ -17,6 +16,7 @@ from gateway.pattern import Pattern
 from gateway.status import Code
 from support.specimen import Specimen
 from support.specimen_json import Dialect
+from support.until import until
 
 PATIENCE_SECONDS = 15.0
 
@@ -161,14 +161,6 @@ class Record:
         """All calls, once so many have ended."""
         await until(lambda: self._ended >= count, lambda: f"{self._ended} of {count} calls reached the backend")
         return self.calls
-
-
-async def until(condition: Callable[[], Any], what: Callable[[], str]) -> None:
-    """Poll until the condition holds; fails with `what` after PATIENCE_SECONDS."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, what()
-        await asyncio.sleep(0.005)
 
 
 def load_peer(protocol: str) -> Any:

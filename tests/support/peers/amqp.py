@@ -19,10 +19,11 @@ from gateway.broker import PATTERNS
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
-from support.peers import PATIENCE_SECONDS, Case, Place, Record, RefusedError, Shape, names_out_of_stock, until
+from support.peers import PATIENCE_SECONDS, Case, Place, Record, RefusedError, Shape, names_out_of_stock
 from support.rabbitmq_broker import running_broker
 from support.specimen import DETAIL, REFUSED_BYTES, Specimen, timestamp_of
 from support.specimen_json import Dialect, dumps, from_json, to_json
+from support.until import until
 
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""

@@ -17,10 +17,11 @@ from cloudevents.core.v1.event import CloudEvent
 
 from gateway.pattern import Pattern
 from gateway.status import Code
-from support.peers import Case, Place, Record, RefusedError, until
+from support.peers import Case, Place, Record, RefusedError
 from support.ports import free_port
 from support.specimen import REFUSED_BYTES, Specimen
 from support.specimen_json import Dialect, dumps, from_json, to_json
+from support.until import until
 
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most: a refused specimen, in base64, is larger."""

@@ -21,9 +21,10 @@ from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
 from support.kafka_brokers import KAFKA, running_broker
-from support.peers import PATIENCE_SECONDS, Case, Place, Record, RefusedError, Shape, names_out_of_stock, until
+from support.peers import PATIENCE_SECONDS, Case, Place, Record, RefusedError, Shape, names_out_of_stock
 from support.specimen import DETAIL, REFUSED_BYTES, Specimen, timestamp_of
 from support.specimen_json import Dialect, dumps, from_json, to_json
+from support.until import until
 
 VARIANTS: Final = {"apache": f"Apache Kafka {KAFKA}", "tansu": "Tansu"}
 LARGEST: Final = REFUSED_BYTES
