@@ -6,7 +6,7 @@ from typing import Any, Final
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from gateway.schema.idl.proto import compile_files
+from gateway.schema.idl.proto.reader import compile_files
 
 HOME: Final = Path(__file__).resolve().parents[1]
 """The checkout: routes.yaml and schemas/ are here."""

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET
 
 from gateway.codecs.form import find_field, typed_text
-from gateway.codecs.json import read
+from gateway.codecs.json.format import read
 from gateway.schema import text
 from gateway.schema.types import ANY, Enumeration, Field, List, Record, Scalar, Type
 from gateway.status import invalid

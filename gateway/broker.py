@@ -6,7 +6,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.json_settings import JsonSettings
+from gateway.codecs.json.settings import JsonSettings
 from gateway.pattern import Pattern
 from gateway.port import Address, Contract, Endpoint
 from gateway.schema.types import STRING, Type

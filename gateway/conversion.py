@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from gateway.codecs.json import JsonFormat, read
+from gateway.codecs.json.format import JsonFormat, read
 from gateway.schema import text
 from gateway.schema.names import convention, enum_convention
 from gateway.schema.source import build

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json.format import JsonFormat
 from gateway.config import Job, RouteConfig, RouteSection
 from gateway.job import Jobs
 from gateway.job_store import State

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from gateway.codecs.json import read
+from gateway.codecs.json.format import read
 from gateway.conversion import Converter, Finding, arms_check
 from gateway.message import Header
 from gateway.rules import Const, Each, Format, From, Nested, Path, Rule, When, placeholders

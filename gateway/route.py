@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.bridge import Step
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat, read
+from gateway.codecs.json.format import JsonFormat, read
 from gateway.conversion import Converter
 from gateway.message import Context, Message
 from gateway.net.deadlines import Deadlines

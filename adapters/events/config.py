@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from gateway import port
-from gateway.codecs.json_settings import JsonSettings
+from gateway.codecs.json.settings import JsonSettings
 from gateway.duration import Duration
 from gateway.journal import topic
 from gateway.journal.journal import Retention

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from adapters.graphql.config import Endpoint
 from gateway.net.network import Network
 from gateway.port import ContractError
-from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema
-from gateway.schema.idl.json_hint import JsonHint
+from gateway.schema.idl.graphql.reader import GraphqlError, GraphqlSchema
+from gateway.schema.idl.json.hint import JsonHint
 from gateway.schema.types import Kind
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from adapters.graphql.resolver import Caller
-from gateway.codecs.graphql_engine import Engine
-from gateway.codecs.graphql_error import BAD_REQUEST, RequestError, error, errors_of, malformed
-from gateway.codecs.graphql_request import GraphqlRequest, parse_body, parse_query, request_of, to_json
+from gateway.codecs.graphql.engine import Engine
+from gateway.codecs.graphql.error import BAD_REQUEST, RequestError, error, errors_of, malformed
+from gateway.codecs.graphql.request import GraphqlRequest, parse_body, parse_query, request_of, to_json
 from gateway.net.http.call import crossing
 from gateway.net.http.failure import HttpRefusal, headers_of, status_of
 from gateway.net.http.media_type import JSON, accepted, check_media_type

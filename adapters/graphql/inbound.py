@@ -10,10 +10,10 @@ from adapters.graphql.exchange import Exchange
 from adapters.graphql.graphiql import page
 from adapters.graphql.resolver import resolver, source
 from adapters.graphql.socket import SocketHandler
-from gateway.codecs.graphql import GraphqlFormat
-from gateway.codecs.graphql_engine import Engine
-from gateway.codecs.graphql_executable import executable
-from gateway.codecs.graphql_limits import Limits
+from gateway.codecs.graphql.engine import Engine
+from gateway.codecs.graphql.executable import executable
+from gateway.codecs.graphql.format import GraphqlFormat
+from gateway.codecs.graphql.limits import Limits
 from gateway.net.http.cors import CorsPolicy
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
@@ -21,8 +21,8 @@ from gateway.net.network import Network
 from gateway.net.websocket.server import HttpUpgrade
 from gateway.pattern import Count
 from gateway.port import Binding, Contract, ContractError
-from gateway.schema.idl.graphql import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of
-from gateway.schema.idl.graphql_writer import Written, write
+from gateway.schema.idl.graphql.reader import ROOTS, GraphqlError, GraphqlSchema, RootField, pattern_of
+from gateway.schema.idl.graphql.writer import Written, write
 from gateway.schema.types import Operation
 
 _NO_MEMBERS: Final[Mapping[tuple[str, str], str]] = {}

@@ -12,8 +12,8 @@ from adapters.graphql.exchange import RESPONSE
 from adapters.graphql.status import code_of_status
 from adapters.graphql.subscription import Subscription
 from gateway.codecs.format import Unknown
-from gateway.codecs.graphql import GraphqlJsonFormat
-from gateway.codecs.graphql_response import Answer, read_response
+from gateway.codecs.graphql.format import GraphqlJsonFormat
+from gateway.codecs.graphql.response import Answer, read_response
 from gateway.message import Context, Message
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
@@ -25,8 +25,8 @@ from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service, UnaryService
-from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema, introspection_queries
-from gateway.schema.idl.graphql_document import GraphqlCall, call_of_document, call_of_field
+from gateway.schema.idl.graphql.document import GraphqlCall, call_of_document, call_of_field
+from gateway.schema.idl.graphql.reader import GraphqlError, GraphqlSchema, introspection_queries
 from gateway.schema.types import Operation
 from gateway.status import Code, Failure
 

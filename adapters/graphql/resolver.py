@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.codecs.graphql_executable import Resolve, Subscribe
+from gateway.codecs.graphql.executable import Resolve, Subscribe
 from gateway.message import Context, Departure, Header, Message
 from gateway.port import Binding
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from adapters.graphql.config import Endpoint
 from adapters.graphql.resolver import Caller
-from gateway.codecs.graphql_engine import Engine
-from gateway.codecs.graphql_error import LIMIT_EXCEEDED, error, errors_of
-from gateway.codecs.graphql_request import request_of
-from gateway.codecs.graphql_transport_ws import (
+from gateway.codecs.graphql.engine import Engine
+from gateway.codecs.graphql.error import LIMIT_EXCEEDED, error, errors_of
+from gateway.codecs.graphql.request import request_of
+from gateway.codecs.graphql.transport_ws import (
     INIT_TIMEOUT,
     INVALID_MESSAGE,
     NO_SUBPROTOCOL,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.codecs.graphql_error import FROM_EXTENSION, TO_EXTENSION
+from gateway.codecs.graphql.error import FROM_EXTENSION, TO_EXTENSION
 from gateway.net.http import status as http_status
 from gateway.status import Code
 

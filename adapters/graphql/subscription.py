@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Final
 
-from gateway.codecs.graphql_response import Answer
-from gateway.codecs.graphql_transport_ws import SUBPROTOCOL, failure_of_close, frame, read_server_frame, subscribe
+from gateway.codecs.graphql.response import Answer
+from gateway.codecs.graphql.transport_ws import SUBPROTOCOL, failure_of_close, frame, read_server_frame, subscribe
 from gateway.message import Context, Message
 from gateway.net.http.call import crossing, request_headers
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
-from gateway.schema.idl.graphql_document import GraphqlCall
+from gateway.schema.idl.graphql.document import GraphqlCall
 from gateway.status import Code, Failure
 
 ACK_SECONDS: Final = 10.0

@@ -4,12 +4,12 @@ from typing import Final
 
 from adapters.grpc.config import Endpoint
 from adapters.grpc.status import MAX_DETAILS, MAX_MESSAGE
-from gateway.codecs.google_status import GoogleStatus
-from gateway.codecs.protobuf import ProtobufFormat
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError
-from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files, load_descriptor_set
+from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema, compile_files, load_descriptor_set
 from gateway.schema.names import suggestion
 
 KINDS: Final = {

@@ -17,7 +17,7 @@ from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import ReflectionService
 from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression
-from gateway.codecs.google_status import GoogleStatus
+from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
 from gateway.net.address import split_host_port
 from gateway.net.counters import STALLED_PEERS, Counter

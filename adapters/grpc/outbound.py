@@ -14,7 +14,7 @@ from adapters.grpc.metadata import from_metadata, to_metadata
 from adapters.grpc.reflection import read_reflection
 from adapters.grpc.status import read_failure
 from adapters.grpc.transport import EOF, arguments, compression, write_message
-from gateway.codecs.google_status import GoogleStatus
+from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import Context, Header, Message
 from gateway.net.address import split_host_port
 from gateway.net.deadlines import remaining
@@ -23,7 +23,7 @@ from gateway.net.network import Network
 from gateway.net.tls import pem_files
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
-from gateway.schema.idl.proto import ProtoError, ProtoSchema
+from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema
 from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.grpc")

@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 from adapters.grpc import health
 from adapters.grpc.status import FROM_WIRE
 from adapters.grpc.transport import EOF, write_message
-from gateway.schema.idl.proto import ProtoError, ProtoSchema
-from gateway.schema.idl.proto_reflection import Reflection, asked_contract
+from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema
+from gateway.schema.idl.proto.reflection import Reflection, asked_contract
 from gateway.status import Code, Failure
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import grpc
 
-from gateway.codecs.google_status import GoogleStatus
+from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.status import Code, Failure
 
 TO_WIRE: Final[Mapping[Code, grpc.StatusCode]] = {Code(status.value[0]): status for status in grpc.StatusCode}

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.codecs.json import JsonFormat
-from gateway.codecs.json_settings import JsonSettings
+from gateway.codecs.json.format import JsonFormat
+from gateway.codecs.json.settings import JsonSettings
 from gateway.net.http.address import BaseUrl, Listen, Path, one_direction
 from gateway.net.http.cors import Cors
 from gateway.port import Address, Endpoint

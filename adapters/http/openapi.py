@@ -13,10 +13,10 @@ from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest
 from gateway.pattern import Count
 from gateway.port import Binding, ContractError
-from gateway.schema.idl.json_document import JsonDocumentError
-from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.idl.openapi import HttpBinding, OpenApi
-from gateway.schema.idl.openapi_writer import Served, openapi
+from gateway.schema.idl.json.document import JsonDocumentError
+from gateway.schema.idl.json.hint import JsonHint
+from gateway.schema.idl.json.openapi import HttpBinding, OpenApi
+from gateway.schema.idl.json.openapi_writer import Served, openapi
 from gateway.schema.types import Operation
 
 DOCUMENT_PATH: Final = "/openapi.json"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from adapters.soap.config import SoapEndpoint
 from gateway.codecs.format import Unknown
-from gateway.codecs.xml import SoapFormat
+from gateway.codecs.xml.format import SoapFormat
 from gateway.net.network import Network
 from gateway.port import Contract, ContractError
-from gateway.schema.idl.wsdl import Port, Version, Wsdl
-from gateway.schema.idl.xsd_library import XsdError
+from gateway.schema.idl.xml.wsdl import Port, Version, Wsdl
+from gateway.schema.idl.xml.xsd_library import XsdError
 from gateway.schema.names import failure_convention
 from gateway.schema.types import Operation, Record
 

@@ -9,8 +9,8 @@ from lxml import etree
 
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.server import HttpReply, HttpRequest
-from gateway.schema.idl.wsdl import SOAP11, SOAP12, WSDL, Port, Wsdl
-from gateway.schema.idl.xml_document import XSD, Element, parse_xml
+from gateway.schema.idl.xml.document import XSD, Element, parse_xml
+from gateway.schema.idl.xml.wsdl import SOAP11, SOAP12, WSDL, Port, Wsdl
 from gateway.status import Code, Failure
 
 _XML: Final = (("Content-Type", "text/xml; charset=utf-8"),)

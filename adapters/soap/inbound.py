@@ -22,7 +22,7 @@ from adapters.soap.wire import (
     read_envelope,
 )
 from gateway.codecs.format import Encode
-from gateway.codecs.xml import SoapFormat
+from gateway.codecs.xml.format import SoapFormat
 from gateway.message import Context, Header, Message
 from gateway.net.http.call import crossing
 from gateway.net.http.failure import UnsupportedMediaType, headers_of, status_of
@@ -31,8 +31,8 @@ from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.port import Binding, Contract, ContractError
-from gateway.schema.idl.wsdl import Port, Version, Wsdl
-from gateway.schema.idl.xml_document import Element, XmlError, local_name, parse_xml
+from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
+from gateway.schema.idl.xml.wsdl import Port, Version, Wsdl
 from gateway.schema.types import Operation
 from gateway.status import Code, Failure, invalid
 

@@ -10,7 +10,7 @@ from adapters.soap.security import username_token
 from adapters.soap.status import code_of_fault, code_of_status
 from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, read_failure, read_fault
 from gateway.codecs.format import Decode, Unknown
-from gateway.codecs.xml import SoapFormat
+from gateway.codecs.xml.format import SoapFormat
 from gateway.message import Context, Message
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
@@ -20,8 +20,8 @@ from gateway.net.http.media_type import parse_media_type
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service, UnaryService
-from gateway.schema.idl.wsdl import Port, Version
-from gateway.schema.idl.xml_document import Element, XmlError, local_name, parse_xml
+from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
+from gateway.schema.idl.xml.wsdl import Port, Version
 from gateway.status import Code, Detail, Failure
 
 

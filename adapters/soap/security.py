@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway.schema.idl.xml_text import escape
+from gateway.schema.idl.xml.text import escape
 
 _OASIS: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
 _WSSE: Final = f"{_OASIS}wssecurity-secext-1.0.xsd"

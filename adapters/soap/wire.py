@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from adapters.soap.status import TO_WIRE, FaultCode
-from gateway.schema.idl.wsdl import Version
-from gateway.schema.idl.xml_document import Element, local_name, namespace_of
-from gateway.schema.idl.xml_text import collapsed, escape
+from gateway.schema.idl.xml.document import Element, local_name, namespace_of
+from gateway.schema.idl.xml.text import collapsed, escape
+from gateway.schema.idl.xml.wsdl import Version
 from gateway.status import Failure, invalid
 
 FAILURE_NAMESPACE: Final = "urn:gateway:failure"

@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from gateway import port
 from gateway.codecs.format import Unknown, UnknownFields
-from gateway.codecs.thrift import Protocol
-from gateway.codecs.thrift_boundary import BufferedReader
-from gateway.codecs.thrift_message import framed
+from gateway.codecs.thrift.boundary import BufferedReader
+from gateway.codecs.thrift.format import Protocol
+from gateway.codecs.thrift.message import framed
 from gateway.net.address import split_host_port
 from gateway.net.http.address import LiteralPath, service_url
 from gateway.net.network import Network

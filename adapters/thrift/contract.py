@@ -5,11 +5,11 @@ import asyncio
 import msgspec
 
 from adapters.thrift.config import ThriftEndpoint, ThriftSource, ThriftTarget
-from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift.format import Protocol, ThriftFormat
 from gateway.net.network import Network
 from gateway.port import Contract, ContractError
-from gateway.schema.idl.thrift import ThriftField, ThriftFunction, ThriftSchema
-from gateway.schema.idl.thrift_document import ThriftError
+from gateway.schema.idl.thrift.document import ThriftError
+from gateway.schema.idl.thrift.reader import ThriftField, ThriftFunction, ThriftSchema
 from gateway.schema.names import failure_convention
 from gateway.schema.types import Operation, Record
 

@@ -9,7 +9,7 @@ from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.processor import Processor
 from adapters.thrift.status import write_failure
-from gateway.codecs.thrift_message import CONTENT_TYPE, Envelope, MessageType, read_message
+from gateway.codecs.thrift.message import CONTENT_TYPE, Envelope, MessageType, read_message
 from gateway.message import Context
 from gateway.net.counters import STALLED_PEERS
 from gateway.net.http.failure import headers_of, status_of
@@ -22,7 +22,7 @@ from gateway.net.tcp.exchange import Exchange
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.server import Server
 from gateway.port import Binding, Contract, ContractError
-from gateway.schema.idl.thrift import ThriftSchema
+from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.status import Failure, invalid
 
 MAX_CONNECTIONS: Final = 10_000

@@ -9,8 +9,8 @@ from adapters.thrift.config import ThriftEndpoint, ThriftTarget
 from adapters.thrift.contract import Throw, contract_of, function_of, load
 from adapters.thrift.status import FROM_HTTP, read_failure
 from gateway.codecs.format import Decode, Unknown
-from gateway.codecs.thrift import ThriftFormat
-from gateway.codecs.thrift_message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
+from gateway.codecs.thrift.format import ThriftFormat
+from gateway.codecs.thrift.message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
 from gateway.message import Context, Message
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
@@ -21,7 +21,7 @@ from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool
 from gateway.pattern import Pattern
 from gateway.port import Contract, ContractError, Service, UnaryService
-from gateway.schema.idl.thrift import ThriftSchema
+from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.schema.types import Record
 from gateway.schema.values import struct_of
 from gateway.status import Code, Detail, Failure

@@ -8,8 +8,8 @@ import msgspec
 from adapters.thrift.contract import function_of
 from adapters.thrift.status import write_failure
 from gateway.codecs.format import Encode
-from gateway.codecs.thrift import Protocol
-from gateway.codecs.thrift_message import SEPARATOR, Envelope, MessageType, write_message
+from gateway.codecs.thrift.format import Protocol
+from gateway.codecs.thrift.message import SEPARATOR, Envelope, MessageType, write_message
 from gateway.message import Context, Header, Message
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid

@@ -9,9 +9,9 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
-from gateway.codecs.thrift_message import Envelope, MessageType, write_message
-from gateway.schema.idl.thrift import ThriftField, ThriftKind, ThriftType
+from gateway.codecs.thrift.format import Protocol, ThriftFormat
+from gateway.codecs.thrift.message import Envelope, MessageType, write_message
+from gateway.schema.idl.thrift.reader import ThriftField, ThriftKind, ThriftType
 from gateway.schema.types import INT32, STRING, Field, Record
 from gateway.schema.values import struct_of
 from gateway.status import Code, Failure

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codecs.delimited import DelimitedFormat
 from gateway.codecs.format import Format, Unknown
-from gateway.codecs.record import RecordFormat
+from gateway.codecs.record.format import RecordFormat
 from gateway.schema.types import STRING, attribute
 from gateway.status import Code, Failure, invalid
 

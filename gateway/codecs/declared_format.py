@@ -7,16 +7,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.codecs.correlated_json import JsonCorrelation
 from gateway.codecs.correlation import FieldCorrelation, RecordCorrelation
 from gateway.codecs.delimited import DelimitedFormat, DelimitedLayout
 from gateway.codecs.format import Format
-from gateway.codecs.json import JsonFormat
-from gateway.codecs.json_settings import JsonOptions
+from gateway.codecs.json.correlated import JsonCorrelation
+from gateway.codecs.json.format import JsonFormat
+from gateway.codecs.json.settings import JsonOptions
 from gateway.codecs.layout import AnyLayout, LayoutError, layout_format, numbers_of, read_layout
 from gateway.codecs.raw import DATA, RawFormat
-from gateway.codecs.record import RecordFormat
-from gateway.codecs.record_layout import Charset, Layout
+from gateway.codecs.record.format import RecordFormat
+from gateway.codecs.record.layout import Charset, Layout
 from gateway.codecs.text import TEXT, TextFormat
 from gateway.schema.types import Record
 from gateway.status import ContractError

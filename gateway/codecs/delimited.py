@@ -8,7 +8,7 @@ from msgspec import UNSET
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.codecs.format import Decode, Encode, Unknown
-from gateway.codecs.record_layout import Charset, Codes, Name
+from gateway.codecs.record.layout import Charset, Codes, Name
 from gateway.schema import types
 from gateway.schema.source import build
 from gateway.schema.text import FORMAT, PARSE

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 
 from gateway.codecs.format import Decode, Encode, Unknown
-from gateway.codecs.json import JsonFormat, read
+from gateway.codecs.json.format import JsonFormat, read
 from gateway.schema.names import convention
 from gateway.schema.types import ANY, BOOL, Field, List, Record, Type
 from gateway.status import invalid

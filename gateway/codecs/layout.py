@@ -8,8 +8,8 @@ import yaml
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
 from gateway.codecs.delimited import DelimitedFormat, DelimitedLayout
-from gateway.codecs.record import RecordFormat, numbers
-from gateway.codecs.record_layout import Layout
+from gateway.codecs.record.format import RecordFormat, numbers
+from gateway.codecs.record.layout import Layout
 from gateway.schema.types import INTEGERS, STRING, Kind, Scalar
 
 SIZE: Final = 1024 * 1024

@@ -10,9 +10,9 @@ from msgspec import UNSET
 
 from gateway.codecs.form import parse_form
 from gateway.codecs.format import Decode, Encode, Unknown
-from gateway.codecs.json import JsonFormat, read
+from gateway.codecs.json.format import JsonFormat, read
 from gateway.schema import text
-from gateway.schema.idl.openapi import HttpBinding, Parameter
+from gateway.schema.idl.json.openapi import HttpBinding, Parameter
 from gateway.schema.source import build
 from gateway.schema.types import BOOL, List, Operation, Record, Scalar, Type
 from gateway.schema.values import struct_of

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codecs.declared_format import Formats
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import read
+from gateway.codecs.json.format import read
 from gateway.net.json_error import error_message
 from gateway.status import ContractError, Failure
 

@@ -12,7 +12,7 @@ from support.grpc_ports import ORDERS, ROOT, calling, service_of
 
 from gateway.message import Context, Message
 from gateway.port import ContractError
-from gateway.schema.idl.proto import compile_files
+from gateway.schema.idl.proto.reader import compile_files
 from gateway.status import Code, Detail, Failure
 
 

@@ -16,9 +16,9 @@ from support.soap_service import ORDERS, SCHEMAS, served
 from zeep.transports import Transport
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.xml import SoapFormat
-from gateway.schema.idl.wsdl import Wsdl
-from gateway.schema.idl.xml_document import parse_xml
+from gateway.codecs.xml.format import SoapFormat
+from gateway.schema.idl.xml.document import parse_xml
+from gateway.schema.idl.xml.wsdl import Wsdl
 from gateway.schema.types import Record
 from gateway.status import Code, Detail, Failure
 

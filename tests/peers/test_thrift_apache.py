@@ -10,7 +10,7 @@ from support.thrift_apache import generated, to_apache
 from support.thrift_apache_peers import ENCODINGS, TRANSPORTS, client, server
 from support.thrift_service import EVERYTHING, Caller, served
 
-from gateway.schema.idl.thrift import ThriftSchema
+from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.schema.values import struct_of
 from gateway.status import Code, Detail, Failure
 

@@ -16,7 +16,7 @@ from gateway.message import Context, Header, Message
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract
-from gateway.schema.idl.graphql import ROOTS, pattern_of
+from gateway.schema.idl.graphql.reader import ROOTS, pattern_of
 from gateway.schema.types import Type
 from support.plain import plain, shown
 

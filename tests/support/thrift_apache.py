@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.schema.idl.thrift import ThriftKind, ThriftType
+from gateway.schema.idl.thrift.reader import ThriftKind, ThriftType
 from gateway.schema.types import Enumeration, List, Record
 from gateway.schema.values import struct_of
 

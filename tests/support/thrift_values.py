@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.schema.idl.thrift import ThriftKind, ThriftType
+from gateway.schema.idl.thrift.reader import ThriftKind, ThriftType
 from gateway.schema.types import TIMESTAMP, Enumeration, List, Record
 from gateway.schema.values import struct_of
 

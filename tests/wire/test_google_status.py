@@ -7,9 +7,9 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codecs.google_status import GoogleStatus
-from gateway.codecs.protobuf import ProtobufFormat
-from gateway.schema.idl.proto import ProtoSchema, compile_files
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.codecs.protobuf.google_status import GoogleStatus
+from gateway.schema.idl.proto.reader import ProtoSchema, compile_files
 from gateway.schema.values import struct_of
 from gateway.status import Code, Detail, Failure
 

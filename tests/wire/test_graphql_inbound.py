@@ -16,8 +16,8 @@ from support.http_gateway import gateway
 from support.ports import free_port
 
 from adapters.graphql import socket as socket_module
-from gateway.codecs.graphql_limits import DIRECTIVES, FRAGMENTS
-from gateway.schema.idl.proto import ProtoSchema, compile_files
+from gateway.codecs.graphql.limits import DIRECTIVES, FRAGMENTS
+from gateway.schema.idl.proto.reader import ProtoSchema, compile_files
 from gateway.status import Code, Detail, Failure
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ import pytest
 from msgspec import UNSET
 
 from gateway.pattern import Pattern
-from gateway.schema.idl.graphql import GraphqlError, GraphqlSchema
-from gateway.schema.idl.graphql_document import FIELDS, GraphqlCall, call_of_document, call_of_field
-from gateway.schema.idl.graphql_names import field_names, graphql_name, value_names
-from gateway.schema.idl.graphql_writer import write
-from gateway.schema.idl.proto import ProtoSchema, compile_files
+from gateway.schema.idl.graphql.document import FIELDS, GraphqlCall, call_of_document, call_of_field
+from gateway.schema.idl.graphql.names import field_names, graphql_name, value_names
+from gateway.schema.idl.graphql.reader import GraphqlError, GraphqlSchema
+from gateway.schema.idl.graphql.writer import write
+from gateway.schema.idl.proto.reader import ProtoSchema, compile_files
 from gateway.schema.types import (
     ANY,
     BOOL,

@@ -14,17 +14,17 @@ from adapters.graphql.config import Endpoint, Source
 from adapters.graphql.inbound import GraphqlInbound
 from adapters.graphql.resolver import Caller
 from gateway.codecs.format import Unknown
-from gateway.codecs.graphql import GraphqlFormat, GraphqlJsonFormat
-from gateway.codecs.graphql_engine import Engine
-from gateway.codecs.graphql_request import parse_json, request_of, to_json
-from gateway.codecs.graphql_response import Answer, read_response
+from gateway.codecs.graphql.engine import Engine
+from gateway.codecs.graphql.format import GraphqlFormat, GraphqlJsonFormat
+from gateway.codecs.graphql.request import parse_json, request_of, to_json
+from gateway.codecs.graphql.response import Answer, read_response
 from gateway.message import LEFT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding
-from gateway.schema.idl.graphql import GraphqlSchema
-from gateway.schema.idl.graphql_document import GraphqlCall, call_of_field
-from gateway.schema.idl.graphql_writer import write
+from gateway.schema.idl.graphql.document import GraphqlCall, call_of_field
+from gateway.schema.idl.graphql.reader import GraphqlSchema
+from gateway.schema.idl.graphql.writer import write
 from gateway.schema.types import Choice, Enumeration, Field, Kind, List, Map, Operation, Record, Scalar, Type
 from gateway.status import Code, Failure
 

@@ -15,9 +15,9 @@ from support.plain import plain, shown
 from test_protobuf_codec import EVERYTHING, SCHEMA, Everything, everythings
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import NESTING, JsonFormat, read
-from gateway.codecs.protobuf import ProtobufFormat
-from gateway.schema.idl.json_hint import JsonHint
+from gateway.codecs.json.format import NESTING, JsonFormat, read
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.schema.idl.json.hint import JsonHint
 from gateway.schema.types import (
     ANY,
     BOOL,

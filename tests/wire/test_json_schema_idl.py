@@ -12,13 +12,13 @@ from test_json_codec import NO_SHRINKING, ORDER, without_decimals
 from test_protobuf_codec import EVERYTHING, SCHEMA, everythings
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat
-from gateway.codecs.protobuf import ProtobufFormat
-from gateway.schema.idl import json_document
-from gateway.schema.idl.json_document import JsonDocumentError
-from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.idl.json_schema import JsonSchemaError, JsonSchemaReader
-from gateway.schema.idl.json_schema_writer import JsonSchemaWriter, Member
+from gateway.codecs.json.format import JsonFormat
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.schema.idl.json import document as json_document
+from gateway.schema.idl.json.document import JsonDocumentError
+from gateway.schema.idl.json.hint import JsonHint
+from gateway.schema.idl.json.schema import JsonSchemaError, JsonSchemaReader
+from gateway.schema.idl.json.schema_writer import JsonSchemaWriter, Member
 from gateway.schema.types import (
     ANY,
     BOOL,

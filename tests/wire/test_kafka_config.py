@@ -12,7 +12,7 @@ from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.outbound import KafkaOutbound
 from adapters.kafka.status import TO_WIRE, failure
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json.format import JsonFormat
 from gateway.net.broker.redelivery import backoff
 from gateway.net.network import Network
 from gateway.pattern import Pattern

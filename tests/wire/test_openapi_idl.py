@@ -9,10 +9,10 @@ from test_json_schema_idl import assert_same
 from test_protobuf_codec import EVERYTHING
 
 from gateway.pattern import Pattern
-from gateway.schema.idl.json_document import JsonDocumentError
-from gateway.schema.idl.json_hint import JsonHint
-from gateway.schema.idl.openapi import HttpBinding, OpenApi, OpenApiError
-from gateway.schema.idl.openapi_writer import Served, openapi
+from gateway.schema.idl.json.document import JsonDocumentError
+from gateway.schema.idl.json.hint import JsonHint
+from gateway.schema.idl.json.openapi import HttpBinding, OpenApi, OpenApiError
+from gateway.schema.idl.json.openapi_writer import Served, openapi
 from gateway.schema.types import (
     BOOL,
     INT32,

@@ -8,7 +8,7 @@ from google.protobuf import descriptor_pb2
 from msgspec import UNSET
 
 from gateway.pattern import Pattern
-from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files, read_descriptor_set
+from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema, compile_files, read_descriptor_set
 from gateway.schema.types import ANY, DECIMAL, DURATION, INT32, INT64, STRING, TIMESTAMP, Enumeration, List, Map, Record
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"

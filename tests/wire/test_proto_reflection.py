@@ -11,8 +11,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.schema.idl.proto import ProtoError, ProtoSchema, compile_files
-from gateway.schema.idl.proto_reflection import Reflection, asked_contract
+from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema, compile_files
+from gateway.schema.idl.proto.reflection import Reflection, asked_contract
 
 PROTO = Path(__file__).parents[2] / "schemas" / "orders.proto"
 ORDERS = "shop.orders.v1.Orders"

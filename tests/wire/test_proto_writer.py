@@ -6,8 +6,8 @@ import pytest
 
 from gateway.pattern import Pattern
 from gateway.schema import types
-from gateway.schema.idl.proto import ProtoSchema, compile_files
-from gateway.schema.idl.proto_writer import field_numbers, write
+from gateway.schema.idl.proto.reader import ProtoSchema, compile_files
+from gateway.schema.idl.proto.writer import field_numbers, write
 from gateway.schema.names import convention, enum_convention
 from gateway.schema.types import Choice, Enumeration, Field, List, Map, Operation, Record, Scalar, Type
 

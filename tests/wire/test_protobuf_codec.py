@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.protobuf import ProtobufFormat
-from gateway.schema.idl.proto import ProtoSchema, compile_files
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.schema.idl.proto.reader import ProtoSchema, compile_files
 from gateway.schema.types import STRING, Field, Record
 from gateway.schema.values import struct_of
 from gateway.status import Code, Failure

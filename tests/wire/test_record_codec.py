@@ -15,8 +15,8 @@ from support.plain import plain, shown
 from gateway.codecs.delimited import DelimitedFormat, DelimitedLayout
 from gateway.codecs.format import Unknown
 from gateway.codecs.layout import LayoutError, layout_format, numbers_of, read_layout
-from gateway.codecs.record import RecordFormat
-from gateway.codecs.record_layout import Layout
+from gateway.codecs.record.format import RecordFormat
+from gateway.codecs.record.layout import Layout
 from gateway.schema.types import Kind, Scalar
 from gateway.status import Failure
 

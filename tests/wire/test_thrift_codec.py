@@ -14,8 +14,8 @@ from support.thrift_apache_peers import protocol_factory
 from support.thrift_values import values
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
-from gateway.schema.idl.thrift import ThriftSchema, ThriftType
+from gateway.codecs.thrift.format import Protocol, ThriftFormat
+from gateway.schema.idl.thrift.reader import ThriftSchema, ThriftType
 from gateway.status import Code, Failure
 
 SCHEMA = ThriftSchema.load(EVERYTHING)

@@ -8,10 +8,10 @@ from support.plain import shown
 from support.thrift_apache import EVERYTHING, ORDERS
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.thrift import Protocol, ThriftFormat
+from gateway.codecs.thrift.format import Protocol, ThriftFormat
 from gateway.pattern import Pattern
-from gateway.schema.idl.thrift import ThriftSchema
-from gateway.schema.idl.thrift_document import ThriftError
+from gateway.schema.idl.thrift.document import ThriftError
+from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.schema.types import Enumeration, List, Map, Record
 
 

@@ -12,8 +12,8 @@ from support.plain import plain
 from support.thrift_service import EVERYTHING, served
 
 from adapters.thrift.status import read_failure
-from gateway.codecs.thrift import Protocol
-from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
+from gateway.codecs.thrift.format import Protocol
+from gateway.codecs.thrift.message import Envelope, MessageType, framed, read_message, write_message
 from gateway.net.http.client import HttpClient
 from gateway.status import Code, Detail, Failure
 

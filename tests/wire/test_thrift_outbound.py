@@ -12,8 +12,8 @@ from support.thrift_service import EVERYTHING, Caller, served
 from support.until import until
 
 from adapters.thrift.status import write_failure
-from gateway.codecs.thrift import Protocol
-from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
+from gateway.codecs.thrift.format import Protocol
+from gateway.codecs.thrift.message import Envelope, MessageType, framed, read_message, write_message
 from gateway.message import Context
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute, HttpServer

@@ -9,11 +9,11 @@ from support.thrift_apache import EVERYTHING
 from support.thrift_values import values
 
 from adapters.thrift.status import TO_WIRE, ApplicationError, failure_of, read_failure, told, write_failure
-from gateway.codecs.thrift import Protocol, ThriftFormat
-from gateway.codecs.thrift_boundary import BufferedReader
-from gateway.codecs.thrift_message import Envelope, MessageType, framed, read_message, write_message
+from gateway.codecs.thrift.boundary import BufferedReader
+from gateway.codecs.thrift.format import Protocol, ThriftFormat
+from gateway.codecs.thrift.message import Envelope, MessageType, framed, read_message, write_message
 from gateway.net.tcp.framing import FramingError
-from gateway.schema.idl.thrift import ThriftSchema
+from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.status import Code, Failure
 
 PROTOCOLS = list(Protocol)

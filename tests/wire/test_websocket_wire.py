@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from adapters.websocket.config import WebSocketEndpoint, WebSocketSource, WebSocketTarget
 from adapters.websocket.inbound import WebSocketInbound
 from adapters.websocket.outbound import WebSocketOutbound
-from gateway.codecs.correlated_json import CorrelatedJson, JsonCorrelation
 from gateway.codecs.format import Unknown
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json.correlated import CorrelatedJson, JsonCorrelation
+from gateway.codecs.json.format import JsonFormat
 from gateway.net.json_error import error_message, told_failure
 from gateway.net.network import Network
 from gateway.pattern import Pattern

@@ -7,9 +7,9 @@ import pytest
 from support.soap_service import ORDERS, SCHEMAS
 
 from gateway.pattern import Pattern
-from gateway.schema.idl.wsdl import Version, Wsdl
-from gateway.schema.idl.xml_hint import Place
-from gateway.schema.idl.xsd_library import XsdError
+from gateway.schema.idl.xml.hint import Place
+from gateway.schema.idl.xml.wsdl import Version, Wsdl
+from gateway.schema.idl.xml.xsd_library import XsdError
 from gateway.schema.types import Enumeration, List, Record
 
 HEAD = (

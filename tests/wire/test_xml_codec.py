@@ -14,10 +14,10 @@ from support.plain import plain, shown
 from support.soap_service import ORDERS, SCHEMAS
 
 from gateway.codecs.format import Unknown
-from gateway.codecs.xml import SoapFormat
-from gateway.codecs.xml_reader import Reader
-from gateway.schema.idl.wsdl import Wsdl
-from gateway.schema.idl.xml_document import XmlError, parse_xml
+from gateway.codecs.xml.format import SoapFormat
+from gateway.codecs.xml.reader import Reader
+from gateway.schema.idl.xml.document import XmlError, parse_xml
+from gateway.schema.idl.xml.wsdl import Wsdl
 from gateway.schema.types import Record
 from gateway.status import Code, Failure
 

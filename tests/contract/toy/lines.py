@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from gateway import port
-from gateway.codecs.json import JsonFormat
+from gateway.codecs.json.format import JsonFormat
 from gateway.message import Context, Message
 from gateway.net.address import split_host_port
 from gateway.net.network import Network
