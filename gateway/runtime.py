@@ -23,7 +23,10 @@ PENDING_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
 
 
 class Runtime:
-    """Serves one routes.yaml. Raises ConfigError, or OSError for a port that is taken, from start()."""
+    """Serves one routes.yaml.
+
+    start() raises ConfigError, or OSError for a port that is taken; stop() is called after that, too.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -44,11 +47,11 @@ class Runtime:
     async def start(self) -> None:
         config = configuration.read(load(self._file))
         self._access = AccessLog() if config.gateway.access_log else None
-        plan = await compile_plan(config, self._network, self._metrics, self._access)
-        await self._apply(plan)
         if config.gateway.admin.enabled:
             self._admin = AdminServer(config.gateway.admin.listen, self, self._metrics)
             await self._admin.start()
+        plan = await compile_plan(config, self._network, self._metrics, self._access)
+        await self._apply(plan)
         where = f", admin at {config.gateway.admin.listen}" if self._admin else ""
         log.info("serving %d routes%s", len(config.routes), where)
         if plan.pending:

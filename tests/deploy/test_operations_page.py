@@ -59,7 +59,8 @@ def test_codes() -> None:
 
 
 def test_alerts_ask_for_what_is_emitted() -> None:
-    (alerts,) = (yaml.safe_load(block.partition("```")[0]) for block in PAGE.split("```yaml\n")[1:])
+    rules = yaml.safe_load(PAGE.partition("```yaml alerts.yml\n")[2].partition("```")[0])
+    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
     metrics = Metrics()
     metrics.route("r")
     emitted = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.collect()}

@@ -79,6 +79,19 @@ async def test_contract_that_comes_up_later(tmp_path: Path) -> None:
         assert "pending" not in json.loads((await gateway.get("/readyz"))[1])
 
 
+async def test_it_tells_that_it_starts(tmp_path: Path) -> None:
+    """The contract is asked of a peer that takes the connection and says nothing."""
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    endpoint = {"protocol": "grpc", "target": f"127.0.0.1:{silent.sockets[0].getsockname()[1]}", "reflection": True}
+    config = routes(free_port(), endpoint, {"method": PLACE})
+    async with running_gateway(tmp_path, config, probe="/healthz") as gateway:
+        status, told = await gateway.get("/readyz")
+        assert (status, json.loads(told)) == (503, {"status": "starting"})
+        await gateway.ready()
+        assert "place" in json.loads((await gateway.get("/readyz"))[1])["pending"]
+    silent.close()
+
+
 async def _slow_backend(release: asyncio.Event) -> tuple[web.AppRunner, int]:
     async def answer(request: web.Request) -> web.Response:
         await request.read()

@@ -36,13 +36,13 @@ class GatewayProcess:
 
         return await asyncio.to_thread(fetch)
 
-    async def ready(self, seconds: float = 15.0) -> None:
-        """Wait until it takes work; raises AssertionError with its log."""
+    async def ready(self, seconds: float = 15.0, probe: str = "/readyz") -> None:
+        """Wait until it takes work, or whatever the probe tells; raises AssertionError with its log."""
         for _ in range(int(seconds / 0.05)):
             if self.process.returncode is not None:
                 break
             try:
-                status, _ = await self.get("/readyz")
+                status, _ = await self.get(probe)
             except OSError:
                 status = 0
             if status == 200:
@@ -59,9 +59,10 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, routes: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    folder: Path, routes: Mapping[str, Any], environment: Mapping[str, str] | None = None, probe: str = "/readyz"
 ) -> AsyncIterator[GatewayProcess]:
-    """`gateway run` on these routes (JSON is YAML), ended on the way out. Relative file names start at folder."""
+    """`gateway run` on these routes (JSON is YAML), from when the probe succeeds, and ended on the way out. Relative
+    file names start at folder."""
     admin = free_port()
     config = {"gateway": {"admin": {"listen": f"127.0.0.1:{admin}"}, **routes.get("gateway", {})}, **routes}
     config["gateway"] = {**routes.get("gateway", {}), "admin": {"listen": f"127.0.0.1:{admin}"}}
@@ -82,7 +83,7 @@ async def running_gateway(
         )
     gateway = GatewayProcess(process, admin, log)
     try:
-        await gateway.ready()
+        await gateway.ready(probe=probe)
         yield gateway
     finally:
         if process.returncode is None:
