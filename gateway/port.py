@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,8 @@ from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.schema.types import Record, Type
 from gateway.status import ContractError as ContractError
+
+T = TypeVar("T")
 
 
 class Service(Protocol):
@@ -49,6 +51,15 @@ class UnaryService:
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         raise TypeError(f"{type(self).__name__} is unary")
+
+
+class StreamService:
+    """Base of a Service whose address has no unary patterns, so that nobody calls call()."""
+
+    __slots__ = ()
+
+    async def call(self, request: Message, context: Context) -> Message:
+        raise TypeError(f"{type(self).__name__} is a stream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +248,13 @@ class Outbound(Protocol):
     def unready(self) -> str:
         """As Inbound.unready."""
         ...
+
+
+def loaded(found: T | None) -> T:
+    """What load() has found, for contract(), service() and start(). Raises RuntimeError where load() was not called."""
+    if found is None:
+        raise RuntimeError("load() comes first")
+    return found
 
 
 class EveryHeader(frozenset[str]):

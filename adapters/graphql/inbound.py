@@ -15,6 +15,7 @@ from gateway.codecs.graphql.executable import executable
 from gateway.codecs.graphql.format import GraphqlFormat
 from gateway.codecs.graphql.limits import Limits
 from gateway.net.http.cors import CorsPolicy
+from gateway.net.http.mounted import Mounted
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
@@ -29,16 +30,13 @@ _NO_MEMBERS: Final[Mapping[tuple[str, str], str]] = {}
 PENDING: Final = "part of the schema is not known yet, because an upstream can't be reached"
 
 
-class GraphqlInbound:
+class GraphqlInbound(Mounted):
     """One service: a schema at one path of a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        if endpoint.listen is None:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
-        self._name = name
+        super().__init__(name, endpoint.listen, network)
         self._endpoint = endpoint
         self._network = network
-        self._server = network.http_server(endpoint.listen)
         self._schema: GraphqlSchema | None = None
 
     async def load(self) -> None:
@@ -108,19 +106,6 @@ class GraphqlInbound:
             members=members,
             pending=pending,
         )
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def drain(self) -> None:
-        await self._server.drain()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
 
 def _known(binding: Binding) -> bool:

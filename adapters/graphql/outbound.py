@@ -15,6 +15,7 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.graphql.format import GraphqlJsonFormat
 from gateway.codecs.graphql.response import Answer, read_response
 from gateway.message import Context, Message
+from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
@@ -24,7 +25,7 @@ from gateway.net.network import Network
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.port import Contract, ContractError, Service, UnaryService, loaded
 from gateway.schema.idl.graphql.document import GraphqlCall, call_of_document, call_of_field
 from gateway.schema.idl.graphql.reader import GraphqlError, GraphqlSchema, introspection_queries
 from gateway.schema.types import Operation
@@ -39,10 +40,8 @@ class GraphqlOutbound:
     """One GraphQL service."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        if endpoint.target is None:
-            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
         self._endpoint = endpoint
-        self._target = endpoint.target
+        self._target = calling(endpoint.target)
         self._network = network
         self._client = HttpClient(endpoint.max_body_bytes)
         self._sockets = WebSocketClient(WebSocketLimits(max_message_bytes=endpoint.max_body_bytes))
@@ -86,9 +85,7 @@ class GraphqlOutbound:
         return {name: msgspec.json.decode(value) for name, value in response.data.items()}
 
     def contract(self, address: Target) -> Contract:
-        if self._schema is None:
-            raise RuntimeError("contract() is called after load()")
-        operation = self._operation(self._schema, address)
+        operation = self._operation(loaded(self._schema), address)
         call: GraphqlCall = operation.wire
         cut = f" without {', '.join(call.cut[:5])}{' ...' if len(call.cut) > 5 else ''}" if call.cut else ""
         return Contract(

@@ -11,6 +11,7 @@ from gateway.message import Context, Message
 from gateway.net.http.call import crossing, request_headers
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
+from gateway.port import StreamService
 from gateway.schema.idl.graphql.document import GraphqlCall
 from gateway.status import Code, Failure
 
@@ -19,7 +20,7 @@ LEAVE_SECONDS: Final = 1.0
 _ID: Final = "1"
 
 
-class Subscription:
+class Subscription(StreamService):
     """One subscription field, as a Service."""
 
     def __init__(self, client: WebSocketClient, target: str, call: GraphqlCall, answer: Answer) -> None:
@@ -27,9 +28,6 @@ class Subscription:
         self._url = "ws" + target.removeprefix("http")
         self._call = call
         self._answer = answer
-
-    async def call(self, request: Message, context: Context) -> Message:
-        raise TypeError("subscriptions are streams")
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context

@@ -9,15 +9,15 @@ from gateway import port
 from gateway.codecs.format import Unknown, UnknownFields
 from gateway.duration import Duration
 from gateway.listed import Listed
-from gateway.net.address import HostPort, split_host_port
-from gateway.net.tls import Tls
+from gateway.net.address import CalledHost, HostPort, one_direction, split_host_port
+from gateway.net.tls import Tls, certified
 
 _RESERVED = ("grpc-", ":", "content-type", "te", "user-agent", "host", "connection", "transfer-encoding")
 
 
 class Endpoint(port.Endpoint):
     listen: HostPort = Field(default="", description="host:port to serve on. Either this or target.")
-    target: Listed[HostPort] = Field(
+    target: Listed[CalledHost] = Field(
         default=(), description="host:port to call, or a list of IP addresses with ports to balance over (round robin)."
     )
     proto: Listed[str] = Field(default=(), description=".proto file of the contract, or a list of them.")
@@ -75,8 +75,6 @@ class Endpoint(port.Endpoint):
     @classmethod
     def _target(cls, target: tuple[str, ...]) -> tuple[str, ...]:
         hosts = [split_host_port(address)[0] for address in target]
-        if "" in hosts:
-            raise ValueError("a target needs a host")
         if len(hosts) > 1:
             versions = set()
             for host in hosts:
@@ -96,10 +94,11 @@ class Endpoint(port.Endpoint):
                 raise ValueError(f"{name!r} belongs to the transport and can't be forwarded")
         return names
 
+    _one_direction = model_validator(mode="after")(one_direction)
+    _certified = model_validator(mode="after")(certified)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if bool(self.listen) == bool(self.target):
-            raise ValueError("give either listen (to serve) or target (to call)")
         learns = bool(self.target) and bool(self.reflection)
         if self.proto and self.descriptor_set:
             raise ValueError("give either proto or descriptor_set")
@@ -111,8 +110,6 @@ class Endpoint(port.Endpoint):
             )
         if self.include and not self.proto:
             raise ValueError("include goes with proto")
-        if self.listen and self.tls is not None and not self.tls.certificate:
-            raise ValueError("listen with tls needs certificate and key")
         return self
 
     @property

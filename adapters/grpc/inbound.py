@@ -19,13 +19,13 @@ from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression
 from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
-from gateway.net.address import split_host_port
+from gateway.net.address import listening, split_host_port
 from gateway.net.counters import STALLED_PEERS, Counter
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
 from gateway.net.tls import pem_files
 from gateway.pattern import Pattern
-from gateway.port import Binding, Contract
+from gateway.port import Binding, Contract, loaded
 from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.grpc")
@@ -43,36 +43,30 @@ class GrpcInbound:
     """One listener. Health and reflection are served beside the bound methods."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._listen = listening(endpoint.listen)
         self.name = name
         self.port = 0  # the one in use, for `listen` with port 0
         self._endpoint = endpoint
         self._network = network
         self._stalled = network.counters.counter(name, STALLED_PEERS)
-        self._loaded: ProtoContract | None = None
+        self._contract: ProtoContract | None = None
         self._credentials: grpc.ServerCredentials | None = None
         self._server: grpc.aio.Server | None = None
         self._own: list[HealthService | ReflectionService] = [HealthService()]
         self._methods = _Methods()
 
     async def load(self) -> None:
-        if self._loaded is not None:
+        if self._contract is not None:
             return
         self._credentials = self._read_credentials()
-        loaded = ProtoContract(read_files(self._endpoint, self._network))
+        contract = ProtoContract(read_files(self._endpoint, self._network))
         if self._endpoint.reflection is not False:
-            self._own.append(ReflectionService(loaded.schema))
-        self._loaded = loaded
+            self._own.append(ReflectionService(contract.schema))
+        self._contract = contract
 
     def contract(self, address: Source) -> Contract:
-        listen = self._endpoint.listen
-        claim = f"gRPC method {address.name} on {listen}"
-        return self._contract.at(address.name, self._endpoint, listen, claim=claim)
-
-    @property
-    def _contract(self) -> ProtoContract:
-        if self._loaded is None:
-            raise RuntimeError("load() comes first")
-        return self._loaded
+        claim = f"gRPC method {address.name} on {self._listen}"
+        return loaded(self._contract).at(address.name, self._endpoint, self._listen, claim=claim)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -80,7 +74,7 @@ class GrpcInbound:
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            call = _Call(binding, self._contract.status, self._endpoint.stall_timeout, self._stalled)
+            call = _Call(binding, loaded(self._contract).status, self._endpoint.stall_timeout, self._stalled)
             handlers[f"/{operation}"] = call.handler()
         for own in self._own:
             own.set_services(services)
@@ -91,7 +85,7 @@ class GrpcInbound:
         server = grpc.aio.server(
             handlers=[self._methods], options=self._arguments(), compression=compression(self._endpoint)
         )
-        host, port = split_host_port(self._endpoint.listen)
+        host, port = split_host_port(self._listen)
         host = host or "::"
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -100,7 +94,7 @@ class GrpcInbound:
             else:
                 self.port = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"can't listen on {self._endpoint.listen}: the address is in use or not ours") from error
+            raise OSError(f"can't listen on {self._listen}: the address is in use or not ours") from error
         await server.start()
         self._server = server
 

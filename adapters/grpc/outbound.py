@@ -16,13 +16,13 @@ from adapters.grpc.status import read_failure
 from adapters.grpc.transport import EOF, arguments, compression, write_message
 from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import Context, Header, Message
-from gateway.net.address import split_host_port
+from gateway.net.address import calling, split_host_port
 from gateway.net.deadlines import remaining
 from gateway.net.feeder import Feeder
 from gateway.net.network import Network
 from gateway.net.tls import pem_files
 from gateway.pattern import Count, Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, loaded
 from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema
 from gateway.status import Code, Failure
 
@@ -37,17 +37,18 @@ class GrpcOutbound:
     """One channel. It connects by itself, and again within a second of the peer's return."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        self._target = calling(endpoint.target)
         self.name = name
         self._endpoint = endpoint
         self._network = network
-        self._loaded: ProtoContract | None = None
+        self._contract: ProtoContract | None = None
         self._channel: grpc.aio.Channel | None = None
 
     async def load(self) -> None:
-        if self._loaded is None:
+        if self._contract is None:
             read = self._endpoint.reflection
             schema = await self._reflect() if read else read_files(self._endpoint, self._network)
-            self._loaded = ProtoContract(schema)
+            self._contract = ProtoContract(schema)
 
     async def _reflect(self) -> ProtoSchema:
         try:
@@ -62,18 +63,12 @@ class GrpcOutbound:
             raise ContractError(message, field=["reflection"], hint="give proto or descriptor_set instead") from error
 
     def contract(self, address: Target) -> Contract:
-        return self._contract.at(address.name, self._endpoint, ", ".join(self._endpoint.target))
-
-    @property
-    def _contract(self) -> ProtoContract:
-        if self._loaded is None:
-            raise RuntimeError("load() comes first")
-        return self._loaded
+        return loaded(self._contract).at(address.name, self._endpoint, ", ".join(self._target))
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         path = f"/{contract.wire.name}"
         kind = f"{_SIDES[pattern.requests]}_{_SIDES[pattern.replies]}"
-        status = self._contract.status
+        status = loaded(self._contract).status
 
         def open_() -> Any:
             return getattr(self.channel(), kind)(path, None, None)
@@ -99,7 +94,7 @@ class GrpcOutbound:
         """The channel, made when it is first needed: it belongs to the running loop."""
         if self._channel is None:
             endpoint = self._endpoint
-            uri, options = _uri(endpoint.target), self._arguments()
+            uri, options = _uri(self._target), self._arguments()
             if endpoint.tls is None:
                 self._channel = grpc.aio.insecure_channel(uri, options, compression(endpoint))
             else:

@@ -27,10 +27,11 @@ from gateway.message import Context, Header, Message
 from gateway.net.http.call import crossing
 from gateway.net.http.failure import UnsupportedMediaType, headers_of, status_of
 from gateway.net.http.media_type import parse_media_type
+from gateway.net.http.mounted import Mounted
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import HttpReply, HttpRequest, HttpRoute
 from gateway.net.network import Network
-from gateway.port import Binding, Contract, ContractError
+from gateway.port import Binding, Contract, loaded
 from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
 from gateway.schema.idl.xml.wsdl import Port, Version, Wsdl
 from gateway.schema.types import Operation
@@ -39,16 +40,13 @@ from gateway.status import Code, Failure, invalid
 _VERSIONS: Final = {media_type: version for version, media_type in MEDIA_TYPE.items()}
 
 
-class SoapInbound:
+class SoapInbound(Mounted):
     """One service: a WSDL at one path of a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
-        if endpoint.listen is None:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
-        self._name = name
+        super().__init__(name, endpoint.listen, network)
         self._endpoint = endpoint
         self._network = network
-        self._server = network.http_server(endpoint.listen)
         self._format = SoapFormat()
         self._loaded: tuple[Wsdl, Port] | None = None
 
@@ -59,7 +57,7 @@ class SoapInbound:
     def contract(self, address: SoapSource) -> Contract:
         where = f"{self._endpoint.path} on {self._server.listen}"
         return replace(
-            contract_of(self._known[1], address.operation, self._endpoint, self._format),
+            contract_of(loaded(self._loaded)[1], address.operation, self._endpoint, self._format),
             claim=f"SOAP operation {address.operation} at {where}",
             holds=(f"POST {where}", f"GET {where}"),
             describe=f"SOAP {address.operation} at {where}",
@@ -69,7 +67,7 @@ class SoapInbound:
         if not bindings:
             self._server.mount(self._name, [])
             return
-        wsdl, port = self._known
+        wsdl, port = loaded(self._loaded)
         path = PathTemplate(self._endpoint.path)
         service = _SoapService(bindings, port, self._format, self._endpoint)
         description = Description(wsdl, port, self._endpoint.path, self._server.listen)
@@ -77,25 +75,6 @@ class SoapInbound:
             self._name,
             [HttpRoute("POST", path, service.answer), HttpRoute("GET", path, description.answer)],
         )
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def drain(self) -> None:
-        await self._server.drain()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def unready(self) -> str:
-        return ""
-
-    @property
-    def _known(self) -> tuple[Wsdl, Port]:
-        if self._loaded is None:
-            raise RuntimeError("contract() and bind() are called after load()")
-        return self._loaded
 
 
 class _Served(msgspec.Struct, frozen=True):

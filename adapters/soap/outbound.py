@@ -12,6 +12,7 @@ from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, rea
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.xml.format import SoapFormat
 from gateway.message import Context, Message
+from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
@@ -19,7 +20,7 @@ from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
 from gateway.schema.idl.xml.wsdl import Port, Version
 from gateway.status import Code, Detail, Failure
@@ -29,10 +30,8 @@ class SoapOutbound:
     """One SOAP service."""
 
     def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
-        if endpoint.target is None:
-            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
         self._endpoint = endpoint
-        self._target = endpoint.target
+        self._target = calling(endpoint.target)
         self._network = network
         self._client = HttpClient(endpoint.max_message_bytes)
         self._format = SoapFormat()
@@ -42,20 +41,17 @@ class SoapOutbound:
         self._port = port_of(await load(self._endpoint, self._network), self._endpoint)
 
     def contract(self, address: SoapTarget) -> Contract:
-        if self._port is None:
-            raise RuntimeError("contract() is called after load()")
-        version = self._version(self._port)
+        port = loaded(self._port)
+        version = self._version(port)
         shown = "1.1" if version is Version.SOAP_1_1 else "1.2"
         return replace(
-            contract_of(self._port, address.operation, self._endpoint, self._format),
+            contract_of(port, address.operation, self._endpoint, self._format),
             unknown=Unknown.DROP,
             describe=f"SOAP {shown} {address.operation} at {self._target}",
         )
 
     def service(self, address: SoapTarget, contract: Contract, pattern: Pattern) -> Service:
-        if self._port is None:
-            raise RuntimeError("service() is called after load()")
-        return _SoapCall(self._client, self._target, self._version(self._port), contract, self._endpoint)
+        return _SoapCall(self._client, self._target, self._version(loaded(self._port)), contract, self._endpoint)
 
     async def start(self) -> None:
         """Connections are made when they are needed."""

@@ -14,7 +14,7 @@ from gateway.net.failure_message import FailureReply, OnFailure
 from gateway.net.network import Network
 from gateway.net.tcp.connection import TcpOptions
 from gateway.net.tcp.framing import DelimiterFraming, Framing
-from gateway.net.tls import Tls, client_context, server_context
+from gateway.net.tls import Tls, certified, client_context, server_context
 from gateway.pattern import Pattern
 
 
@@ -77,10 +77,10 @@ class TcpEndpoint(_SocketEndpoint):
         default=None, description="Speak TLS; without it, plain text. `tls: {}` will do for target."
     )
 
+    _certified = model_validator(mode="after")(certified)
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.listen is not None and self.tls is not None and not self.tls.certificate:
-            raise ValueError("listen with tls needs certificate and key")
         if self.framing.single and self.tls is not None:
             raise ValueError("framing until-close needs a half-close, which TLS connections don't have")
         if self.max_backoff < self.backoff:

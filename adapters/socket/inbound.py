@@ -12,7 +12,7 @@ from gateway.net.network import Network
 from gateway.net.tcp.endpoint import Dialler
 from gateway.net.tcp.exchange import Exchange
 from gateway.net.tcp.server import ServedSession, Server
-from gateway.port import Binding, Contract
+from gateway.port import Binding, Contract, loaded
 
 
 class TcpInbound:
@@ -51,9 +51,7 @@ class TcpInbound:
         )
 
     def contract(self, address: TcpSource) -> Contract:
-        if self._formats is None:
-            raise RuntimeError("contract() is called after load()")
-        return source_contract(self._endpoint, self._formats, address.pattern)
+        return source_contract(self._endpoint, loaded(self._formats), address.pattern)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         binding = bindings[0] if bindings else None
@@ -76,9 +74,7 @@ class TcpInbound:
                 connection.close()
 
     async def start(self) -> None:
-        server = self._server
-        if server is None:
-            raise RuntimeError("start() is called after load()")
+        server = loaded(self._server)
         if self._dialler is not None:
             self._dialler.start(server.options, server.connection)
         else:

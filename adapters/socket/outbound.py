@@ -16,7 +16,7 @@ from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import ByOrder, Pool, unreachable
 from gateway.net.tcp.stream import MessageStream
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service
+from gateway.port import Contract, ContractError, Service, StreamService, loaded
 from gateway.status import Code, Failure
 
 
@@ -53,9 +53,7 @@ class TcpOutbound:
         )
 
     def contract(self, address: TcpTarget) -> Contract:
-        endpoint, formats = self._endpoint, self._formats
-        if formats is None:
-            raise RuntimeError("contract() is called after load()")
+        endpoint, formats = self._endpoint, loaded(self._formats)
         if endpoint.listen is not None and address.pattern == "stream":
             raise ContractError("a stream needs a connection of its own, so a target to dial", field=("pattern",))
         if endpoint.target is not None and address.peers == "all":
@@ -67,9 +65,7 @@ class TcpOutbound:
         return target_contract(endpoint, formats, address.pattern, where)
 
     def service(self, address: TcpTarget, contract: Contract, pattern: Pattern) -> Service:
-        pool, formats = self._pool, self._formats
-        if pool is None or formats is None:
-            raise RuntimeError("service() is called after load()")
+        pool, formats = loaded(self._pool), loaded(self._formats)
         if pattern is Pattern.BIDI:
             return _Streams(self._endpoint, pool.options, formats, self._streams)
         if pattern is Pattern.REQUEST_REPLY:
@@ -96,7 +92,7 @@ class TcpOutbound:
         return "not loaded" if self._pool is None else self._pool.unready
 
 
-class _Streams:
+class _Streams(StreamService):
     """Calls with any number of messages both ways, each over a connection of its own that ends with it."""
 
     def __init__(self, endpoint: TcpEndpoint, options: TcpOptions, formats: Formats, connections: Connections) -> None:
@@ -105,9 +101,6 @@ class _Streams:
         self._formats = formats
         self._options = options
         self._connections = connections
-
-    async def call(self, request: Message, context: Context) -> Message:
-        raise TypeError("this address is a stream")
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context

@@ -8,9 +8,10 @@ from adapters.socket.contract import source_contract
 from adapters.socket.serving import Serving
 from gateway.codecs.declared_format import Formats
 from gateway.message import LEFT
+from gateway.net.address import listening
 from gateway.net.network import Network
 from gateway.net.udp.server import DatagramServer
-from gateway.port import Binding, Contract, ContractError
+from gateway.port import Binding, Contract, loaded
 from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.socket")
@@ -23,8 +24,6 @@ class UdpInbound:
     """
 
     def __init__(self, name: str, endpoint: UdpEndpoint, network: Network) -> None:
-        if endpoint.listen is None:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
         self._endpoint = endpoint
         self._network = network
         self._formats: Formats | None = None
@@ -32,7 +31,7 @@ class UdpInbound:
         self._failed = network.counters.counter(name, "failed")
         self._server = DatagramServer(
             name,
-            endpoint.listen,
+            listening(endpoint.listen),
             self._serve,
             network.counters,
             max_bytes=endpoint.max_datagram_bytes,
@@ -45,9 +44,7 @@ class UdpInbound:
             self._formats = self._endpoint.load(self._network.path)
 
     def contract(self, address: UdpSource) -> Contract:
-        if self._formats is None:
-            raise RuntimeError("contract() is called after load()")
-        return source_contract(self._endpoint, self._formats, address.pattern)
+        return source_contract(self._endpoint, loaded(self._formats), address.pattern)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         self._serving = None

@@ -9,12 +9,12 @@ from gateway.codecs.format import Unknown, UnknownFields
 from gateway.codecs.thrift.boundary import BufferedReader
 from gateway.codecs.thrift.format import Protocol
 from gateway.codecs.thrift.message import framed
-from gateway.net.address import split_host_port
+from gateway.net.address import one_direction, split_host_port
 from gateway.net.http.address import LiteralPath, service_url
 from gateway.net.network import Network
 from gateway.net.tcp.connection import TcpOptions
 from gateway.net.tcp.framing import FrameReader, LengthFraming
-from gateway.net.tls import Tls, client_context, server_context
+from gateway.net.tls import Tls, certified, client_context, server_context
 
 _FRAMED: Final = LengthFraming(kind="length")
 
@@ -80,10 +80,11 @@ class ThriftEndpoint(port.Endpoint):
     )
     unknown_fields: UnknownFields = None
 
+    _one_direction = model_validator(mode="after")(one_direction)
+    _certified = model_validator(mode="after")(certified)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if bool(self.listen) == bool(self.target):
-            raise ValueError("give either listen (to serve) or target (to call)")
         http = self.transport == "http"
         if self.listen:
             split_host_port(self.listen)
@@ -95,8 +96,6 @@ class ThriftEndpoint(port.Endpoint):
             raise ValueError(f"the {self.transport} transport has no headers to forward; http has")
         if self.tls is not None and http:
             raise ValueError("tls goes with the transports buffered and framed")
-        if self.tls is not None and self.listen and not self.tls.certificate:
-            raise ValueError("listen with tls needs certificate and key")
         return self
 
     @property

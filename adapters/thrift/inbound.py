@@ -11,6 +11,7 @@ from adapters.thrift.processor import Processor
 from adapters.thrift.status import write_failure
 from gateway.codecs.thrift.message import CONTENT_TYPE, Envelope, MessageType, read_message
 from gateway.message import Context
+from gateway.net.address import listening
 from gateway.net.counters import STALLED_PEERS
 from gateway.net.http.failure import headers_of, status_of
 from gateway.net.http.problem import problem_reply
@@ -21,7 +22,7 @@ from gateway.net.tcp.connection import Connection
 from gateway.net.tcp.exchange import Exchange
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.server import Server
-from gateway.port import Binding, Contract, ContractError
+from gateway.port import Binding, Contract, loaded
 from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.status import Failure, invalid
 
@@ -38,8 +39,7 @@ class ThriftInbound:
     """One endpoint: a TCP port of its own, or a path of a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
-        if not endpoint.listen:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+        self._listen = listening(endpoint.listen)
         self._name = name
         self._endpoint = endpoint
         self._network = network
@@ -69,11 +69,9 @@ class ThriftInbound:
         self._processor = processor
 
     def contract(self, address: ThriftSource) -> Contract:
-        if self._schema is None:
-            raise RuntimeError("contract() is called after load()")
         endpoint = self._endpoint
-        where = f"{endpoint.path} on {endpoint.listen}" if self._http is not None else endpoint.listen
-        contract = contract_of(self._schema, endpoint, address, where)
+        where = self._listen if self._http is None else f"{endpoint.path} on {self._listen}"
+        contract = contract_of(loaded(self._schema), endpoint, address, where)
         return replace(contract, claim=f"Thrift function {contract.wire.service}.{contract.wire.name} at {where}")
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -90,7 +88,7 @@ class ThriftInbound:
         if self._http is not None:
             await self._http.server.start()
         elif self._server is not None:
-            await self._server.listen(self._endpoint.listen)
+            await self._server.listen(self._listen)
 
     async def drain(self) -> None:
         if self._http is not None:

@@ -12,6 +12,7 @@ from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.thrift.format import ThriftFormat
 from gateway.codecs.thrift.message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
 from gateway.message import Context, Message
+from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
@@ -20,7 +21,7 @@ from gateway.net.network import Network
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool
 from gateway.pattern import Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.schema.idl.thrift.reader import ThriftSchema
 from gateway.schema.types import Record
 from gateway.schema.values import struct_of
@@ -36,8 +37,7 @@ class ThriftOutbound:
     """One Thrift server."""
 
     def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
-        if not endpoint.target:
-            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+        self._target = calling(endpoint.target)
         self._endpoint = endpoint
         self._name = name
         self._network = network
@@ -51,9 +51,7 @@ class ThriftOutbound:
             self._wire = _Http(endpoint) if endpoint.transport == "http" else _Tcp(self._name, endpoint, network)
 
     def contract(self, address: ThriftTarget) -> Contract:
-        if self._schema is None:
-            raise RuntimeError("contract() is called after load()")
-        return contract_of(self._schema, self._endpoint, address, self._endpoint.target)
+        return contract_of(loaded(self._schema), self._endpoint, address, self._target)
 
     def service(self, address: ThriftTarget, contract: Contract, pattern: Pattern) -> Service:
         if self._wire is None:

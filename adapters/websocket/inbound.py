@@ -11,13 +11,14 @@ from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.message import Context, Message
 from gateway.net.failure_message import failure_message
+from gateway.net.http.mounted import Mounted
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpRequest, HttpRoute
 from gateway.net.network import Network
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
 from gateway.net.websocket.server import HttpUpgrade
 from gateway.pattern import Count, Pattern
-from gateway.port import Binding, Contract, ContractError
+from gateway.port import Binding, Contract, loaded
 from gateway.schema.types import STRING
 from gateway.status import Code, Failure, invalid
 
@@ -28,15 +29,12 @@ _STREAMS: Final[Mapping[Pattern, tuple[str, str]]] = {
 }
 
 
-class WebSocketInbound:
+class WebSocketInbound(Mounted):
     """One endpoint's routes on a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: WebSocketEndpoint, network: Network) -> None:
-        if endpoint.listen is None:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
-        self._name = name
+        super().__init__(name, endpoint.listen, network)
         self._endpoint = endpoint
-        self._server = network.http_server(endpoint.listen)
         self._network = network
         self._formats: Formats | None = None
 
@@ -45,12 +43,10 @@ class WebSocketInbound:
             self._formats = self._endpoint.load(self._network.path)
 
     def contract(self, address: WebSocketSource) -> Contract:
-        if self._formats is None:
-            raise RuntimeError("contract() is called after load()")
         template = PathTemplate(address.path)
         listen = self._server.listen
         silent = address.requests == "query"
-        formats = self._formats.correlated(address.field)
+        formats = loaded(self._formats).correlated(address.field)
         declared = not silent and address.requests != "none"
         type_ = formats.request_type if declared else None
         return Contract(
@@ -72,19 +68,6 @@ class WebSocketInbound:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         self._server.mount(self._name, [self._route(binding) for binding in bindings])
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def drain(self) -> None:
-        await self._server.drain()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
     def _route(self, binding: Binding) -> HttpRoute:
         template, speech = binding.contract.wire

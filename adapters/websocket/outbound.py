@@ -10,6 +10,7 @@ from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Format, Unknown
 from gateway.message import TRACEPARENT, Context, Message
+from gateway.net.address import calling
 from gateway.net.feeder import Feeder
 from gateway.net.http.call import crossing
 from gateway.net.http.router import PathTemplate
@@ -21,7 +22,7 @@ from gateway.net.websocket.line import WebSocketLine, broken
 from gateway.net.websocket.pool import Key, WebSocketPool
 from gateway.net.websocket.status import code_of_close
 from gateway.pattern import Count, Pattern
-from gateway.port import Contract, ContractError, Service, UnaryService
+from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.status import Code, Failure, invalid
 
 UNBOUNDED: Final = 2**31
@@ -41,10 +42,8 @@ class WebSocketOutbound:
     """One WebSocket service."""
 
     def __init__(self, name: str, endpoint: WebSocketEndpoint, network: Network) -> None:
-        if endpoint.target is None:
-            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
         self._endpoint = endpoint
-        self._target = endpoint.target
+        self._target = calling(endpoint.target)
         self._client = WebSocketClient(endpoint.limits)
         self._network = network
         self._formats: Formats | None = None
@@ -55,9 +54,7 @@ class WebSocketOutbound:
 
     def contract(self, address: WebSocketTarget) -> Contract:
         template = PathTemplate(address.path)
-        if self._formats is None:
-            raise RuntimeError("contract() is called after load()")
-        formats = self._formats.correlated(address.field, address.max_in_flight)
+        formats = loaded(self._formats).correlated(address.field, address.max_in_flight)
         return Contract(
             patterns=_patterns(address),
             format=_request_format(self._endpoint, address, formats),

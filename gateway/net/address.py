@@ -1,8 +1,13 @@
-"""host:port, as `listen` and `target` give it."""
+"""Where endpoints listen and what they call: `listen` and `target` of routes.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator
+
+from gateway.status import ContractError
+
+E = TypeVar("E", bound=Any)
+T = TypeVar("T")
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -20,5 +25,33 @@ def _checked(text: str) -> str:
     return text
 
 
+def _with_host(text: str) -> str:
+    if text.startswith(":"):
+        raise ValueError("a target needs a host")
+    return text
+
+
+def one_direction(endpoint: E) -> E:
+    """Raises ValueError for an endpoint that has both `listen` and `target`, or neither."""
+    if bool(endpoint.listen) == bool(endpoint.target):
+        raise ValueError("give listen (inbound) or target (outbound)")
+    return endpoint
+
+
+def listening(listen: T | None) -> T:
+    """What an inbound's endpoint listens on. Raises ContractError for one that calls."""
+    if not listen:
+        raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
+    return listen
+
+
+def calling(target: T | None) -> T:
+    """What an outbound's endpoint calls. Raises ContractError for one that listens."""
+    if not target:
+        raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
+    return target
+
+
 HostPort = Annotated[str, AfterValidator(_checked)]
 """pydantic reads this type; the host may be missing."""
+CalledHost = Annotated[HostPort, AfterValidator(_with_host)]

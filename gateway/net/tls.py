@@ -4,7 +4,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,8 @@ _STRICT: Final = (
     " On Python 3.13, which the image has, an authority without keyUsage is refused, and so is a peer whose "
     "certificate has no authority key identifier (RFC 5280)."
 )
+
+E = TypeVar("E", bound=Any)
 
 log = logging.getLogger("gateway.net")
 
@@ -48,6 +50,13 @@ class Tls(ClientTls):
     server_name: str = Field(
         default="", description="The name that a target's certificate must bear; the target's host where empty."
     )
+
+
+def certified(endpoint: E) -> E:
+    """Raises ValueError for an endpoint that listens with `tls` and has no certificate."""
+    if endpoint.listen and endpoint.tls is not None and not endpoint.tls.certificate:
+        raise ValueError("listen with tls needs certificate and key")
+    return endpoint
 
 
 def client_context(tls: ClientTls, path: Callable[[str], Path]) -> ssl.SSLContext:

@@ -23,8 +23,8 @@ from gateway.status import Code, Failure
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"proto": "a.proto"}, "either listen"),
-        ({"listen": ":1", "target": "a:1", "proto": "a.proto"}, "either listen"),
+        ({"proto": "a.proto"}, "give listen"),
+        ({"listen": ":1", "target": "a:1", "proto": "a.proto"}, "give listen"),
         ({"listen": "127.0.0.1", "proto": "a.proto"}, "not host:port"),
         ({"target": "orders", "proto": "a.proto"}, "not host:port"),
         ({"target": ":80", "proto": "a.proto"}, "needs a host"),

@@ -22,8 +22,8 @@ from gateway.status import Code, Failure
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "either listen"),
-        ({"listen": ":1", "target": "x:1"}, "either listen"),
+        ({}, "give listen"),
+        ({"listen": ":1", "target": "x:1"}, "give listen"),
         ({"listen": "nonsense"}, "is not host:port"),
         ({"target": ":1"}, "a target needs a host"),
         ({"target": "orders:9090", "transport": "http"}, "is not a URL"),

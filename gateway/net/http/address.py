@@ -1,14 +1,13 @@
 """Where endpoints over HTTP listen and what they call, as routes.yaml gives it. pydantic reads these types."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from pydantic import AfterValidator
 from yarl import URL
 
 from gateway.net.address import HostPort
+from gateway.net.address import one_direction as one_direction
 from gateway.net.http.router import PathTemplate
-
-E = TypeVar("E", bound=Any)
 
 
 def _path(text: str) -> str:
@@ -37,13 +36,6 @@ def base_url(text: str, schemes: tuple[str, str] = ("http", "https")) -> str:
     if url.scheme not in schemes or not url.host or url.query_string or url.fragment or url.user:
         raise ValueError(f"{text!r} is not a base URL such as {schemes[0]}://orders:8080/api")
     return text.rstrip("/")
-
-
-def one_direction(endpoint: E) -> E:
-    """Raises ValueError for an endpoint that has both `listen` and `target`, or neither."""
-    if (endpoint.listen is None) == (endpoint.target is None):
-        raise ValueError("give listen (inbound) or target (outbound)")
-    return endpoint
 
 
 Listen = HostPort
