@@ -1,12 +1,13 @@
 """Broker: what the addresses of all brokers' adapters speak, by how they ask and answer."""
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.codecs.format import Unknown
 from gateway.codecs.json.settings import JsonSettings
+from gateway.net.broker.redelivery import Retries
 from gateway.pattern import Pattern
 from gateway.port import Address, Contract, Endpoint
 from gateway.schema.types import STRING, Type
@@ -19,21 +20,49 @@ AFTER: Final = "$headers.last-event-id"
 """Where a caller of a stream says that it would go on from a position."""
 
 Answers = Literal["none", "one"]
-"""A source's `replies`."""
-
 Mode = Literal["accepted", "reply", "subscribe"]
-"""A target's `mode`."""
 
 
-def check_streamed(address: Address, needed: str, *names: str) -> None:
-    """Of an address with mode subscribe. needed, names: all that it has besides. Raises ValueError."""
-    if not getattr(address, needed):
-        raise ValueError(f"mode subscribe needs {needed}")
-    for name in sorted(address.model_fields_set - {"mode", needed}):
-        if name not in names:
-            raise ValueError(f"{name} is for publishing, not for `mode: subscribe`")
-        if str(getattr(address, name)).startswith("$"):
-            raise ValueError(f"{name} can't come from the request in `mode: subscribe`: callers share what is consumed")
+class BrokerSource(Retries, Address):
+    """Base of the Source of a broker's adapter."""
+
+    replies: Answers = Field(
+        default="none",
+        description="one: a message that names an address for its reply gets the route's reply there, with its "
+        "correlation id, before it counts as consumed; a failure as a reply with the header gateway-status and a "
+        "problem+json body. Other messages are handled too, and their replies discarded.",
+    )
+
+
+class BrokerTarget(Address):
+    """Base of the Target of a broker's adapter.
+
+    streamed: names of all that an address has with mode subscribe; the first must be given.
+    """
+
+    streamed: ClassVar[tuple[str, ...]]
+    mode: Mode = Field(
+        default="accepted",
+        description="accepted: answer once the broker has confirmed the message. reply: answer with the reply that a "
+        "consumer sends, with the request's correlation id, within the route's deadline. subscribe: stream to each "
+        "caller what is published from now on, which a process consumes once for all of them. A stream can't be "
+        "resumed: one that gives a Last-Event-ID is refused with UNIMPLEMENTED.",
+    )
+
+    @model_validator(mode="after")
+    def _streamed(self) -> Self:
+        if self.mode != "subscribe":
+            return self
+        needed = self.streamed[0]
+        if not getattr(self, needed):
+            raise ValueError(f"mode subscribe needs {needed}")
+        for name in sorted(self.model_fields_set - {"mode", needed}):
+            if name not in self.streamed:
+                raise ValueError(f"{name} is for publishing, not for `mode: subscribe`")
+            if str(getattr(self, name)).startswith("$"):
+                why = "callers share what is consumed"
+                raise ValueError(f"{name} can't come from the request in `mode: subscribe`: {why}")
+        return self
 
 
 class BrokerEndpoint(JsonSettings, Endpoint):

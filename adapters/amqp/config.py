@@ -1,15 +1,13 @@
 """How AMQP is written in routes.yaml."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from yarl import URL
 
-from gateway import port
-from gateway.broker import Answers, BrokerEndpoint, Mode, check_streamed
+from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.duration import Duration
-from gateway.net.broker.redelivery import Retries
 from gateway.net.tls import ClientTls
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
@@ -122,16 +120,11 @@ def _letters(value: object) -> object:
     return {"routing_key": value} if isinstance(value, str) else value
 
 
-class Source(Retries, port.Address):
+class Source(BrokerSource):
     queue: Name = Field(description="The queue to consume.")
     declare: QueueDeclaration | None = Field(
         default=None,
         description="Create the queue where it is not there, and bind it. Without, it must be there.",
-    )
-    replies: Answers = Field(
-        default="none",
-        description="one: a message with a reply_to gets the route's reply there, with its correlation_id, before it "
-        "is acknowledged; a failure as a reply with the header gateway-status and a problem+json body.",
     )
     prefetch: int = Field(
         default=64,
@@ -164,7 +157,8 @@ class Source(Retries, port.Address):
         return self.dead_letters or DeadLetters(routing_key=f"{self.queue}.dead-letters")
 
 
-class Target(port.Address):
+class Target(BrokerTarget):
+    streamed: ClassVar = ("exchange", "routing_key")
     exchange: Short = Field(
         default="",
         description="The exchange to publish to, or with mode subscribe to stream; the default one where empty.",
@@ -178,13 +172,6 @@ class Target(port.Address):
     declare: ExchangeDeclaration | None = Field(
         default=None,
         description="Create the exchange where it is not there. Without, it must be there.",
-    )
-    mode: Mode = Field(
-        default="accepted",
-        description="accepted: answer once the broker has the message. reply: answer with the reply that a consumer "
-        "sends to reply_to (direct reply-to), within the route's deadline. subscribe: stream to each caller the "
-        "messages that are published from now on with this routing_key, through one queue per process for all of them. "
-        "A stream can't be resumed: one that gives a Last-Event-ID is refused with UNIMPLEMENTED.",
     )
     mandatory: bool = Field(
         default=True, description="Whether a message that no queue takes is refused, instead of being dropped."
@@ -223,6 +210,4 @@ class Target(port.Address):
             raise ValueError("CC and BCC are the broker's own: bind queues to an exchange instead")
         if self.mode == "reply" and self.correlation_id:
             raise ValueError("mode reply has correlation ids of its own")
-        if self.mode == "subscribe":
-            check_streamed(self, "exchange", "routing_key")
         return self

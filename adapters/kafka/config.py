@@ -1,16 +1,14 @@
 """How Kafka is written in routes.yaml."""
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from gateway import port
-from gateway.broker import Answers, BrokerEndpoint, Mode, check_streamed
+from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.duration import Duration
 from gateway.listed import Listed
-from gateway.net.address import split_host_port
-from gateway.net.broker.redelivery import Retries
+from gateway.net.address import CalledHosts
 from gateway.net.tls import ClientTls
 
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic).
@@ -18,10 +16,6 @@ TOPIC_BYTES = 249
 TOPIC_NAME = rf"[a-zA-Z0-9._-]{{1,{TOPIC_BYTES}}}"
 Topic = Annotated[str, Field(pattern=f"^{TOPIC_NAME}$")]
 TopicPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._*-]{1,249}$")]
-
-
-def _servers(value: object) -> object:
-    return tuple(server.strip() for server in value.split(",")) if isinstance(value, str) else value
 
 
 class Sasl(BaseModel):
@@ -35,9 +29,7 @@ class Sasl(BaseModel):
 
 
 class Endpoint(BrokerEndpoint):
-    bootstrap_servers: Annotated[
-        tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | tuple[str, ...])
-    ] = Field(
+    bootstrap_servers: CalledHosts = Field(
         min_length=1,
         description="host:port of one or several brokers, as a list or with commas; the others are found through them.",
     )
@@ -55,15 +47,8 @@ class Endpoint(BrokerEndpoint):
         default="none", description="How published batches are compressed."
     )
 
-    @field_validator("bootstrap_servers")
-    @classmethod
-    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for server in servers:
-            split_host_port(server)
-        return servers
 
-
-class Source(Retries, port.Address):
+class Source(BrokerSource):
     topic: Listed[Topic] = Field(min_length=1, description="The topic to consume, or a list of them.")
     group: str = Field(
         default="",
@@ -73,18 +58,12 @@ class Source(Retries, port.Address):
     start: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where a group begins that has not come anywhere yet."
     )
-    replies: Answers = Field(
-        default="none",
-        description="one: a record with the headers reply-to (a topic) and correlation-id gets the route's reply "
-        "there, with its correlation-id and in the partition that its header reply-partition names, before its offset "
-        "is committed; a failure as a reply with the header gateway-status and a problem+json body. Other records are "
-        "handled too, and their replies discarded.",
-    )
     reply_topics: tuple[TopicPattern, ...] = Field(
         default=(),
-        description="To which topics replies may go: names, in which * stands for any text. All where empty, so that "
-        "whoever may publish requests makes the gateway publish anywhere it may: give them where that is too much. "
-        "Never the topics consumed, their dead letters, or names that begin with __.",
+        description="To which topics replies may go: names, in which * stands for any text. A record asks for its "
+        "reply by the headers reply-to (a topic), correlation-id, and reply-partition where it must be this one. All "
+        "topics where empty, so that whoever may publish requests makes the gateway publish anywhere it may: give "
+        "them where that is too much. Never the topics consumed, their dead letters, or names that begin with __.",
     )
     max_in_flight: int = Field(
         default=64,
@@ -138,7 +117,8 @@ class Source(Retries, port.Address):
         return self.dead_letters or f"{topic}.dead-letters"
 
 
-class Target(port.Address):
+class Target(BrokerTarget):
+    streamed: ClassVar = ("topic",)
     topic: Topic = Field(description="The topic to publish to, or with mode subscribe to stream.")
     key: str = Field(
         default="",
@@ -148,17 +128,11 @@ class Target(port.Address):
     partition: int | None = Field(
         default=None, ge=0, description="Publish to this partition alone, instead of the one that the key chooses."
     )
-    mode: Mode = Field(
-        default="accepted",
-        description="accepted: answer once the brokers have the record. reply: answer with the record that a consumer "
-        "publishes to reply_topic with the request's correlation-id, within the route's deadline. subscribe: stream to "
-        "each caller the records that come from now on, which a process consumes once for all of them. A stream can't "
-        "be resumed: one that gives a Last-Event-ID is refused with UNIMPLEMENTED.",
-    )
     reply_topic: Topic | Literal[""] = Field(
         default="",
-        description="The topic of the replies, named to the consumer in the header reply-to. It must be there, or the "
-        "brokers create it. Gateways may share it: each reads all replies and keeps its own.",
+        description="The topic of the replies in mode reply, named to the consumer in the header reply-to, beside "
+        "correlation-id, which its reply must bear. It must be there, or the brokers create it. Gateways may share it: "
+        "each reads all replies and keeps its own.",
     )
     reply_partition: int | None = Field(
         default=None,
@@ -174,6 +148,4 @@ class Target(port.Address):
             raise ValueError("reply_topic and reply_partition go with `mode: reply`")
         if self.reply_topic == self.topic:
             raise ValueError("reply_topic is the topic of the requests")
-        if self.mode == "subscribe":
-            check_streamed(self, "topic")
         return self

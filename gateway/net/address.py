@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from gateway.status import ContractError
 
@@ -31,6 +31,10 @@ def _with_host(text: str) -> str:
     return text
 
 
+def _split(value: object) -> object:
+    return tuple(place.strip() for place in value.split(",")) if isinstance(value, str) else value
+
+
 def one_direction(endpoint: E) -> E:
     """Raises ValueError for an endpoint that has both `listen` and `target`, or neither."""
     if bool(endpoint.listen) == bool(endpoint.target):
@@ -55,3 +59,5 @@ def calling(target: T | None) -> T:
 HostPort = Annotated[str, AfterValidator(_checked)]
 """pydantic reads this type; the host may be missing."""
 CalledHost = Annotated[HostPort, AfterValidator(_with_host)]
+CalledHosts = Annotated[tuple[CalledHost, ...], BeforeValidator(_split, json_schema_input_type=str | tuple[str, ...])]
+"""Several of one service, as a list or with commas."""

@@ -14,7 +14,7 @@ from adapters.kafka.config import Target as Topic
     [
         ({"key": "$.id"}, "key is for publishing"),
         ({"partition": 0}, "partition is for publishing"),
-        ({"reply_topic": "answers"}, "go with `mode: reply`"),
+        ({"reply_topic": "answers"}, "reply_topic is for publishing"),
     ],
 )
 def test_topic(more: dict[str, Any], told: str) -> None:

@@ -27,6 +27,7 @@ SERVERS = {"bootstrap_servers": "one:9092"}
         ({}, "bootstrap_servers"),
         ({"bootstrap_servers": []}, "at least 1"),
         ({"bootstrap_servers": "nowhere"}, "not host:port"),
+        ({"bootstrap_servers": "one:9092, :9092"}, "needs a host"),
         ({**SERVERS, "compression": "brotli"}, "gzip"),
         ({**SERVERS, "acks": 1}, "Extra inputs"),
         ({**SERVERS, "max_message_bytes": 0}, "greater than or equal to 1"),
