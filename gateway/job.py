@@ -20,7 +20,7 @@ from gateway.message import MESSAGE_ID, Context, Header, Message
 from gateway.net.broker.redelivery import backoff
 from gateway.net.http.problem_json import details_json
 from gateway.port import Service
-from gateway.status import Code, Disposition, Failure, disposition
+from gateway.status import Code, Disposition, Failure, as_failure, disposition
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
@@ -192,9 +192,8 @@ class Jobs:
     async def _run(self, job: Kept) -> None:
         try:
             ended = await self._outcome(job)
-        except Exception:
-            log.exception("bug in job %s", job.id)
-            ended = State.FAILED, _failed(Failure(Code.INTERNAL, "internal error"))
+        except Exception as error:
+            ended = State.FAILED, _failed(as_failure(error, f"in job {job.id}", log))
         if ended is None:
             self._waiting.append(job)
             return

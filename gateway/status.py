@@ -4,6 +4,7 @@ and ContractError for what is found before any call.
 Codes and numbers: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 """
 
+import logging
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Any
@@ -103,6 +104,15 @@ class Failure(Exception):
 def invalid(message: str, path: str = "") -> Failure:
     """A request that can't be right however often it is tried."""
     return Failure(Code.INVALID_ARGUMENT, message, path=path, sent=False)
+
+
+def as_failure(error: Exception, where: str, log: logging.Logger) -> Failure:
+    """What a caller is told of any error: of a bug no more than that there is one, for the log has the rest. where: in
+    the gateway."""
+    if isinstance(error, Failure):
+        return error
+    log.error("bug %s", where, exc_info=error)
+    return Failure(Code.INTERNAL, "internal error")
 
 
 class ContractError(Exception):

@@ -24,7 +24,7 @@ from gateway.codecs.graphql.transport_ws import (
 from gateway.net.http.server import HttpRequest
 from gateway.net.websocket.connection import CloseWebSocket, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.net.websocket.server import HttpUpgrade
-from gateway.status import Code, Failure
+from gateway.status import as_failure
 
 INIT_SECONDS: Final = 10.0
 _HEADER_VALUE: Final = re.compile(r"[^\r\n\0]{0,8192}")
@@ -146,13 +146,10 @@ class _Session:
                 else:
                     await send(frame("next", key, await self._engine.execute(operation, self._caller)), text=True)
                 last = frame("complete", key)
-            except Failure as failure:
-                last = frame("error", key, errors_of(failure))
             except WebSocketClosed:
                 raise
-            except Exception:
-                log.exception("bug behind a GraphQL operation")
-                last = frame("error", key, errors_of(Failure(Code.INTERNAL, "internal error")))
+            except Exception as error:
+                last = frame("error", key, errors_of(as_failure(error, "behind a GraphQL operation", log)))
             # The id is free before the peer can know that it is.
             self._running.pop(key, None)
             await send(last, text=True)

@@ -19,14 +19,14 @@ from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression
 from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
-from gateway.net.address import listening, split_host_port
+from gateway.net.address import listening
 from gateway.net.counters import STALLED_PEERS, Counter
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
 from gateway.net.tls import pem_files
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, loaded
-from gateway.status import Code, Failure
+from gateway.status import Code, Failure, as_failure
 
 log = logging.getLogger("gateway.grpc")
 
@@ -36,7 +36,6 @@ else:
     _GenericRpcHandler = grpc.GenericRpcHandler
 _FOREVER: Final = 86_400.0  # the caller bounds drain()
 _IDLE_MS: Final = 3_600_000
-_INTERNAL: Final = Failure(Code.INTERNAL, "internal error")
 
 
 class GrpcInbound:
@@ -85,9 +84,7 @@ class GrpcInbound:
         server = grpc.aio.server(
             handlers=[self._methods], options=self._arguments(), compression=compression(self._endpoint)
         )
-        host, port = split_host_port(self._listen)
-        host = host or "::"
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"[::]{self._listen}" if self._listen.startswith(":") else self._listen
         try:
             if self._credentials is not None:
                 self.port = server.add_secure_port(address, self._credentials)
@@ -157,7 +154,7 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
 class _Call:
     """Serves the calls of one binding."""
 
-    __slots__ = ("_loop", "_pattern", "_service", "_stall_seconds", "_stalled_peers", "_status", "_wanted")
+    __slots__ = ("_pattern", "_service", "_stall_seconds", "_stalled_peers", "_status", "_wanted")
 
     def __init__(self, binding: Binding, status: GoogleStatus, stall_seconds: float, stalled: Counter) -> None:
         self._stalled_peers = stalled
@@ -166,7 +163,6 @@ class _Call:
         self._pattern = binding.pattern
         self._wanted = binding.headers
         self._status = status
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def handler(self) -> "grpc.RpcMethodHandler[Any, Any]":
         match self._pattern:
@@ -223,22 +219,16 @@ class _Call:
         call.departure.stalled(self._stall_seconds)
 
     def _fail(self, error: Exception, context: Any) -> None:
-        if not isinstance(error, Failure):
-            log.error("bug behind a gRPC method", exc_info=error)
-            error = _INTERNAL
-        write_failure(error, self._status, context)
+        write_failure(as_failure(error, "behind a gRPC method", log), self._status, context)
 
     def _open(self, body: bytes | None, context: Any) -> tuple[Message, Context]:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
         metadata = context.invocation_metadata()
         trace = ""
         for key, value in metadata:
             if key == TRACEPARENT:
                 trace = trace_of(value)
         remaining = context.time_remaining()
-        deadline = float("inf") if remaining is None else loop.time() + remaining
+        deadline = float("inf") if remaining is None else asyncio.get_running_loop().time() + remaining
         headers = from_metadata(metadata, self._wanted) if self._wanted else ()
         return Message(body, headers), Context(deadline, _peer(context.peer()), trace)
 

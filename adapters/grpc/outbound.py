@@ -140,13 +140,8 @@ class _Method:
         self._rpc: Any = None
 
     async def call(self, request: Message, context: Context) -> Message:
-        rpc = self._rpc
-        if rpc is None:
-            rpc = self._rpc = self._open()
-        metadata = to_metadata(request.headers, context.trace)
-        timeout = remaining(context)
         try:
-            call = rpc(request.body or b"", timeout=timeout, metadata=metadata)
+            call = self._begin(request, context, request.body or b"")
             body = await call
         except grpc.aio.AioRpcError as error:
             raise read_failure(error, self._status) from error
@@ -157,17 +152,13 @@ class _Method:
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        if self._rpc is None:
-            self._rpc = self._open()
-        metadata = to_metadata(request.headers, context.trace)
-        timeout = remaining(context)
         call: Any = None
         feeder = Feeder()
         try:
             if more is None:
-                call = self._rpc(request.body or b"", timeout=timeout, metadata=metadata)
+                call = self._begin(request, context, request.body or b"")
             else:
-                call = self._rpc(timeout=timeout, metadata=metadata)
+                call = self._begin(request, context)
                 feeder.start(_feed(call, more))
             if self._one_reply:
                 body = await call
@@ -185,6 +176,12 @@ class _Method:
             if call is not None:
                 call.cancel()
             await feeder.stop()
+
+    def _begin(self, request: Message, context: Context, *body: bytes) -> Any:
+        rpc = self._rpc
+        if rpc is None:
+            rpc = self._rpc = self._open()
+        return rpc(*body, timeout=remaining(context), metadata=to_metadata(request.headers, context.trace))
 
 
 async def _feed(call: Any, more: AsyncIterator[Message]) -> None:

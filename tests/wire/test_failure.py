@@ -1,0 +1,21 @@
+"""What callers are told of errors that no adapter knows."""
+
+import logging
+
+import pytest
+
+from gateway.status import Code, Failure, as_failure
+
+log = logging.getLogger("test")
+
+
+def test_a_failure_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    failure = Failure(Code.NOT_FOUND, "no such order")
+    assert as_failure(failure, "in a test", log) is failure
+    assert not caplog.records
+
+
+def test_of_a_bug_callers_learn_nothing_and_the_log_all(caplog: pytest.LogCaptureFixture) -> None:
+    told = as_failure(RuntimeError("password=hunter2"), "in a test", log)
+    assert (told.code, str(told)) == (Code.INTERNAL, "INTERNAL: internal error")
+    assert "bug in a test" in caplog.text and "hunter2" in caplog.text
