@@ -1,39 +1,33 @@
-"""Channel: a channel that is opened anew whenever it or its connection ends."""
+"""Channel: a channel that is opened anew whenever it or its connection ends, and publishes with confirms."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiormq.abc import AbstractChannel
 
 from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
-from adapters.amqp.status import failure, unreachable
+from adapters.amqp.status import failure, reply_code, unreachable
+from adapters.amqp.wire import ContentProperties
 from gateway.net.broker.keeper import Keeper, Trouble, bounded, cancelled
+from gateway.status import invalid
 
-Prepare = Callable[[AbstractChannel], Awaitable[None]]
-"""Declares and consumes on a new channel. Raises one of BROKEN."""
-
-Lost = Callable[[], None]
-"""Called after a channel ended, and after it could not be opened."""
+HEADER_FRAME: Final = 8 + 12  # the frame around a message's properties, and its head, in bytes
+ROUTING_KEY_BYTES: Final = 255
+PRECONDITION_FAILED: Final = 406
 
 
 class Channel:
-    """The broker ends a channel over each error on it, so there is one for each address."""
+    """The broker ends a channel over each error on it, so there is one for each address.
 
-    def __init__(
-        self,
-        connection: Connection,
-        what: str,
-        prepare: Prepare | None = None,
-        lost: Lost | None = None,
-        *,
-        confirms: bool,
-    ) -> None:
+    what: it is for, told to operators.
+    """
+
+    def __init__(self, connection: Connection, what: str) -> None:
         self._connection = connection
-        self._prepare = prepare
         self._what = what
-        self._confirms = confirms
-        self._lost = lost
         self._keeper: Keeper[AbstractChannel] = Keeper(f"amqp {what}", self, self._explain, unreachable(), log)
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._begun = 0
 
     @property
     def unready(self) -> str:
@@ -47,19 +41,65 @@ class Channel:
         """Close it, within CLOSE_SECONDS."""
         await self._keeper.stop()
 
-    async def get(self) -> AbstractChannel:
-        """The open channel. Raises Failure where there is none; one that was just lost is waited for a little."""
-        await self._connection.check()
-        return self._keeper.client or await self._keeper.get()
+    async def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        mandatory: bool = True,
+    ) -> None:
+        """Return once the broker has put the message into a queue. Raises Failure, at once while there is no broker;
+        cancelled, the outcome is unknown.
+
+        properties: as they go over the wire, with this message id.
+        mandatory: no queue for it is a failure.
+        """
+        if len(routing_key.encode()) > ROUTING_KEY_BYTES:
+            raise invalid(f"the routing key is longer than {ROUTING_KEY_BYTES} bytes")
+        # A returned message is told by its id alone: two of one id must not be under way at once.
+        while (other := self._under_way.get(message_id)) is not None:
+            await asyncio.wait((other,))
+        done = self._under_way[message_id] = asyncio.get_running_loop().create_future()
+        self._begun += 1
+        begun = self._begun if len(self._under_way) == 1 else 0
+        try:
+            await self._connection.check()
+            channel = self._keeper.client or await self._keeper.get()
+            if HEADER_FRAME + len(properties) > (channel.connection.connection_tune.frame_max or float("inf")):
+                raise invalid("the message's headers are larger than AMQP takes")
+            carried = ContentProperties(message_id=message_id)
+            carried.raw = properties
+            await channel.basic_publish(
+                body, exchange=exchange, routing_key=routing_key, properties=carried, mandatory=mandatory
+            )
+        except (*BROKEN, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancelled():
+                raise
+            # The broker ends the channel over one message; which one can't be told unless all are alike in it.
+            guilty = begun == self._begun or reply_code(error) != PRECONDITION_FAILED
+            raise (failure(error) if guilty else unreachable(sent=True)) from error
+        finally:
+            del self._under_way[message_id]
+            done.set_result(None)
+
+    # -- for its purpose
+
+    async def prepare(self, channel: AbstractChannel) -> None:
+        """Declare and consume on a new channel. Raises one of BROKEN."""
+
+    def lost(self) -> None:
+        """It ended, or could not be opened."""
 
     # -- as what its keeper keeps
 
     async def open(self) -> AbstractChannel:
-        return await self._connection.channel(confirms=self._confirms)
+        return await self._connection.channel()
 
     async def serve(self, channel: AbstractChannel) -> None:
-        if self._prepare is not None:
-            await self._prepare(channel)
+        await self.prepare(channel)
         self._keeper.up(channel)
         try:
             await channel.closing
@@ -69,8 +109,7 @@ class Channel:
             log.warning("amqp %s: opened anew after: %s", self._what, error)
 
     async def close(self, channel: AbstractChannel) -> None:
-        if self._lost is not None:
-            self._lost()
+        self.lost()
         await bounded(channel.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:

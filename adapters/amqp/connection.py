@@ -63,11 +63,11 @@ class Connection:
         if self._keeper.client is None:
             await self._keeper.get()
 
-    async def channel(self, *, confirms: bool) -> AbstractChannel:
+    async def channel(self) -> AbstractChannel:
         """A new channel, as soon as there is a connection. Raises one of BROKEN."""
         client = await self._keeper.opened()
         async with asyncio.timeout(CHANNEL_SECONDS):
-            return await client.channel(publisher_confirms=confirms)
+            return await client.channel()
 
     # -- as what its keeper keeps
 

@@ -1,37 +1,27 @@
-"""Delivery: a message that was taken from a queue, and the reply to it."""
+"""Delivery: a message that was taken from a queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from aiormq.abc import DeliveredMessage
 
 from adapters.amqp.wire import ContentProperties
-from gateway.codecs.amqp_properties import Properties, WireError, read, write
-from gateway.message import Header
-from gateway.schema.types import BOOL, INT32, STRING, TIMESTAMP, Scalar
-from gateway.status import invalid
+from gateway.codecs import amqp_properties
+from gateway.codecs.amqp_properties import Properties, read
+from gateway.schema.types import BOOL, STRING, Scalar
 
-JSON: Final = "application/json"
-_TEXTS: Final = ("content_type", "correlation_id", "reply_to", "message_id", "type", "user_id", "app_id")
-METADATA: Final[dict[str, Scalar]] = {
+METADATA: Final[Mapping[str, Scalar]] = {
     "exchange": STRING,
     "routing_key": STRING,
     "redelivered": BOOL,
-    "priority": INT32,
-    "timestamp": TIMESTAMP,
-    **dict.fromkeys(_TEXTS, STRING),
+    **amqp_properties.METADATA,
 }
-"""What a route may read of a message; a text is empty where the message has none."""
-UNCERTAIN: Final = frozenset({"timestamp"})
-DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""What a route may read of a message."""
 
 
 class Delivery(msgspec.Struct, gc=False):
-    """raw: the properties as they came. trouble: why they can't be read; `properties` is empty then.
-
-    asks, deadline: as settlement.Delivery has them.
-    """
+    """raw: the properties as they came. asks, deadline: as settlement.Delivery has them."""
 
     tag: int
     queue: str
@@ -41,7 +31,6 @@ class Delivery(msgspec.Struct, gc=False):
     body: bytes
     raw: bytes
     properties: Properties
-    trouble: str = ""
     asks: bool = False
     deadline: float = float("inf")
 
@@ -58,27 +47,16 @@ class Delivery(msgspec.Struct, gc=False):
     @property
     def params(self) -> dict[str, Any]:
         """After METADATA."""
-        properties = self.properties
-        params: dict[str, Any] = {
-            "exchange": self.exchange,
-            "routing_key": self.routing_key,
-            "redelivered": self.redelivered,
-            "priority": properties.priority,
-            **{name: getattr(properties, name) for name in _TEXTS},
-        }
-        if (moment := properties.nanoseconds) is not None:
-            params["timestamp"] = moment
+        params = self.properties.params
+        params["exchange"] = self.exchange
+        params["routing_key"] = self.routing_key
+        params["redelivered"] = self.redelivered
         return params
 
 
 def delivery_of(message: DeliveredMessage, queue: str) -> Delivery:
     carried = message.header.properties
     raw = (carried.raw if isinstance(carried, ContentProperties) else None) or b"\0\0"
-    properties, trouble = Properties(), ""
-    try:
-        properties = read(raw)
-    except WireError as error:
-        trouble = str(error)
     return Delivery(
         message.delivery_tag or 0,
         queue,
@@ -87,14 +65,5 @@ def delivery_of(message: DeliveredMessage, queue: str) -> Delivery:
         bool(message.redelivered),
         message.body,
         raw,
-        properties,
-        trouble,
+        read(raw),
     )
-
-
-def written(headers: Sequence[Header], **properties: str | int) -> bytes:
-    """amqp_properties.write(). Raises Failure for what has no room."""
-    try:
-        return write(headers, **properties)
-    except WireError as error:
-        raise invalid(str(error)) from error

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import Consumer
-from adapters.amqp.delivery import METADATA, UNCERTAIN
+from adapters.amqp.delivery import METADATA
+from gateway.codecs.amqp_properties import UNCERTAIN
 from gateway.net.broker.settlement import counts_of
 from gateway.net.broker.workers import Consumers
 from gateway.net.network import Network

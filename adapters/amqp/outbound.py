@@ -4,24 +4,23 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
-from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from adapters.amqp import topology
 from adapters.amqp.backbone import live
-from adapters.amqp.channel import Lost
+from adapters.amqp.channel import Channel
 from adapters.amqp.config import Endpoint, Target
 from adapters.amqp.connection import Connection
-from adapters.amqp.consumer import PERSISTENT
-from adapters.amqp.delivery import DIRECT_REPLY_TO, JSON, METADATA, UNCERTAIN, Delivery, delivery_of, written
+from adapters.amqp.consumer import DIRECT_REPLY_TO
+from adapters.amqp.delivery import METADATA, Delivery, delivery_of
 from adapters.amqp.inbound import AmqpInbound
-from adapters.amqp.publisher import Publisher
 from adapters.amqp.status import unreachable
+from gateway.codecs.amqp_properties import JSON, PERSISTENT, TRANSIENT, UNCERTAIN, write
 from gateway.follow import Follow
-from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Header, Message
+from gateway.message import Context, Message
 from gateway.net.broker.pending_replies import PendingReplies
-from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_of
+from gateway.net.broker.reply import GATEWAY_STATUS, message_id, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
 from gateway.net.network import Network
@@ -31,8 +30,8 @@ from gateway.schema.types import STRING, Scalar
 from gateway.status import invalid
 
 RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
-TRANSIENT: Final = 1
 LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
+_PROPERTIES: Final = ("content_type", "correlation_id", "type")
 _COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
 
 
@@ -104,14 +103,15 @@ def _texts(address: Target) -> dict[str, str]:
     return texts | {f"header {name}": text for name, text in address.headers.items()}
 
 
-class Publish(Publisher, UnaryService):
+class Publish(Channel, UnaryService):
     """The Service of one address."""
 
-    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint, lost: Lost | None = None) -> None:
-        what = f"publisher to {address.exchange or address.routing_key}"
-        super().__init__(connection, what, endpoint.max_message_bytes, self._declare, lost)
+    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint) -> None:
+        super().__init__(connection, f"publisher to {address.exchange or address.routing_key}")
         self._address = address
+        self._limit = endpoint.max_message_bytes
         self._literals = {param: "" if text.startswith("$") else text for param, text in _texts(address).items()}
+        self._literals["content_type"] = JSON
         self._headers = [(name, f"header {name}") for name in address.headers]
         self._fixed: dict[str, str | int] = {
             "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,
@@ -127,34 +127,29 @@ class Publish(Publisher, UnaryService):
         self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None
     ) -> Message:
         """asking: properties that a reply needs. expiration: seconds."""
-        found = {**self._literals, **request.params}
-        if not found["routing_key"] and self._address.routing_key:
-            raise invalid("the routing key needs a value", self._address.routing_key)
-        properties: dict[str, str | int] = {**self._fixed, "type": found["type"], "timestamp": int(time.time())}
-        properties["content_type"] = request.params.get("content_type", JSON)
-        ids = {MESSAGE_ID: found["message_id"], CORRELATION_ID: found["correlation_id"]}
-        headers: list[Header] = []
-        for name, value in request.headers:
-            if name in ids and not ids[name]:
-                ids[name] = value if isinstance(value, str) else value.decode(errors="replace")
-            elif name != TRACEPARENT:
-                headers.append((name, value))
-        headers += [(name, text) for name, param in self._headers if (text := found[param])]
-        if context.trace:
-            headers.append((TRACEPARENT, context.trace))
-        message_id = properties["message_id"] = ids[MESSAGE_ID] or uuid4().hex
-        properties["correlation_id"] = ids[CORRELATION_ID]
-        properties |= asking
+        address, body = self._address, request.body or b""
+        given = {**self._literals, **request.params}
+        routing_key = given["routing_key"]
+        if not routing_key and address.routing_key:
+            raise invalid("the routing key needs a value", address.routing_key)
+        if len(body) > self._limit:
+            raise invalid(f"the message is larger than the limit of {self._limit} bytes")
+        identity = given["message_id"] or message_id(request.headers)
+        properties: dict[str, str | int] = {
+            **self._fixed,
+            **{name: given[name] for name in _PROPERTIES},
+            "message_id": identity,
+            "timestamp": int(time.time()),
+            **asking,
+        }
         if expiration is not None:
             properties["expiration"] = str(int(1000 * min(max(expiration, 0.001), LONGEST_SECONDS)))
-        exchange, routing_key = self._address.exchange, found["routing_key"]
-        raw = written(headers, **properties)
-        await self.publish(
-            exchange, routing_key, message_id, raw, request.body or b"", mandatory=self._address.mandatory
-        )
-        return Message(None, params={"id": message_id, "exchange": exchange, "routing_key": routing_key})
+        headers = [*request.headers, *((name, text) for name, param in self._headers if (text := given[param]))]
+        raw = write(headers, context.trace, **properties)
+        await self.publish(address.exchange, routing_key, identity, raw, body, mandatory=address.mandatory)
+        return Message(None, params={"id": identity, "exchange": address.exchange, "routing_key": routing_key})
 
-    async def _declare(self, channel: AbstractChannel) -> None:
+    async def prepare(self, channel: AbstractChannel) -> None:
         await topology.exchange(channel, self._address.exchange, self._address.declare)
 
 
@@ -169,7 +164,7 @@ class Request(Publish):
         wanted: frozenset[str],
         unmatched: Counter,
     ) -> None:
-        super().__init__(address, connection, endpoint, self._fail)
+        super().__init__(address, connection, endpoint)
         self._wanted = wanted
         self._pending: PendingReplies[Delivery] = PendingReplies(unmatched, shared=False)
 
@@ -186,13 +181,13 @@ class Request(Publish):
         status = delivery.properties.headers.get(GATEWAY_STATUS)
         return message_of(delivery.body, headers, status if isinstance(status, str) else "", self._limit)
 
-    async def _declare(self, channel: AbstractChannel) -> None:
-        await super()._declare(channel)
+    async def prepare(self, channel: AbstractChannel) -> None:
+        await super().prepare(channel)
         await channel.basic_consume(DIRECT_REPLY_TO, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
         delivery = delivery_of(message, DIRECT_REPLY_TO)
         self._pending.take(delivery.properties.correlation_id, delivery)
 
-    def _fail(self) -> None:
+    def lost(self) -> None:
         self._pending.fail(unreachable(sent=True))

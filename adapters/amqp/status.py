@@ -59,7 +59,8 @@ def reply_code(error: BaseException) -> int:
 
 
 def failure(error: BaseException, *, sent: bool = True) -> Failure:
-    """The Failure of a client's or broker's error, in words that name no host."""
+    """The Failure of a client's or broker's error, in words that name no host. No queue has a returned message."""
+    sent = sent and not isinstance(error, exceptions.PublishError)
     if isinstance(error, exceptions.DeliveryError) and isinstance(error.frame, commands.Basic.Nack):
         return Failure(Code.RESOURCE_EXHAUSTED, _BUSY, sent=sent)
     return Failure(*FROM_WIRE.get(reply_code(error), (Code.UNAVAILABLE, _UNREACHABLE)), sent=sent)

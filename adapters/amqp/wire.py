@@ -11,7 +11,7 @@ from typing import Any
 
 from pamqp import commands
 
-from gateway.codecs.amqp_properties import WireError, message_id
+from gateway.codecs.amqp_properties import message_id
 
 
 class ContentProperties(commands.Basic.Properties):
@@ -41,11 +41,8 @@ class ContentProperties(commands.Basic.Properties):
 
     def unmarshal(self, flags: int, data: bytes) -> None:
         self.raw = struct.pack(">H", flags & 0xFFFC) + data
-        try:
-            # aiormq finds by it what was returned.
-            self.message_id = message_id(self.raw)
-        except WireError:
-            self.message_id = None
+        # aiormq finds by it what was returned.
+        self.message_id = message_id(self.raw)
 
 
 # pamqp makes what this name holds for each content header that it reads.

@@ -1,7 +1,7 @@
 """AMQP content properties: AMQP 0-9-1, 4.2.6.1 and 4.2.5, with RabbitMQ's types of field values."""
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -9,8 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
+from gateway.schema.types import INT32, STRING, TIMESTAMP, Scalar
+from gateway.status import invalid
 
+JSON: Final = "application/json"
 NESTING: Final = 64
+TRANSIENT: Final = 1
+PERSISTENT: Final = 2
 _LATEST: Final = 253_402_300_799  # the last second of the year 9999, in which text forms of timestamps end
 _HEADERS: Final = "headers"
 _NAMES: Final = (
@@ -31,14 +36,28 @@ _NAMES: Final = (
 )
 _FLAGS: Final = {name: 1 << (15 - number) for number, name in enumerate(_NAMES)}
 _OCTETS: Final = frozenset({"delivery_mode", "priority"})
+_IDS: Final[Mapping[str, str]] = {MESSAGE_ID: "message_id", "correlation-id": "correlation_id"}
+"""Headers of the gateway that properties are instead."""
+
+_TEXTS: Final = ("content_type", "correlation_id", "reply_to", "message_id", "type", "user_id", "app_id")
+METADATA: Final[Mapping[str, Scalar]] = {
+    "priority": INT32,
+    "timestamp": TIMESTAMP,
+    **dict.fromkeys(_TEXTS, STRING),
+}
+"""What a route may read of properties; a text is empty where the message has none."""
+UNCERTAIN: Final = frozenset({"timestamp"})
 
 
-class WireError(ValueError):
-    """Bytes that are no content properties, or properties that have no bytes."""
+class _Unreadable(ValueError):
+    """Bytes that are no content properties."""
 
 
 class Properties(msgspec.Struct, gc=False):
-    """Read properties; empty or None where a message lacks one. timestamp: seconds since the epoch."""
+    """Read properties; empty or None where a message lacks one.
+
+    timestamp: seconds since the epoch. trouble: why they can't be read; all else is empty then.
+    """
 
     content_type: str = ""
     content_encoding: str = ""
@@ -54,6 +73,16 @@ class Properties(msgspec.Struct, gc=False):
     user_id: str = ""
     app_id: str = ""
     cluster_id: str = ""
+    trouble: str = ""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """After METADATA."""
+        params: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
+        params["priority"] = self.priority
+        if (moment := self.nanoseconds) is not None:
+            params["timestamp"] = moment
+        return params
 
     @property
     def patience(self) -> float:
@@ -79,29 +108,37 @@ class Properties(msgspec.Struct, gc=False):
                 trace = trace_of(value) or trace
             elif lower in wanted and (text := header_text(value)) is not None:
                 found.append((lower, text))
-        for name, text in ((MESSAGE_ID, self.message_id), ("correlation-id", self.correlation_id)):
-            if text and name in wanted and not any(name == header for header, _ in found):
-                found.append((name, text))
+        for name, field in _IDS.items():
+            known: str = getattr(self, field)
+            if known and name in wanted and not any(name == header for header, _ in found):
+                found.append((name, known))
         return found, trace
 
 
 def read(raw: bytes) -> Properties:
-    """Raises WireError. Texts that are not UTF-8 are read with replacement characters, header values stay bytes."""
-    found: dict[str, Any] = {}
-    for name, value in _split(raw).items():
-        if name == _HEADERS:
-            found[name] = _Reader(value).table(0)
-        elif name == "timestamp":
-            found[name] = int.from_bytes(value, "big")
-        elif name in _OCTETS:
-            found[name] = value[0]
-        else:
-            found[name] = _text(value)
-    return Properties(**found)
+    """Texts that are not UTF-8 are read with replacement characters, header values stay bytes."""
+    try:
+        return Properties(**{name: _value(name, value) for name, value in _split(raw).items()})
+    except _Unreadable as error:
+        return Properties(trouble=str(error))
 
 
-def write(headers: Sequence[tuple[str, str | bytes]] = (), **properties: str | int) -> bytes:
-    """Properties of a message of our own; an empty text is left out. Raises WireError for what has no room."""
+def write(headers: Iterable[Header] = (), trace: str = "", **properties: str | int) -> bytes:
+    """Properties of a message of our own; an empty text is left out. Raises Failure(INVALID_ARGUMENT) for what has no
+    room.
+
+    headers: an id among them becomes the property, where it is not given.
+    trace: the trace context, instead of one among the headers.
+    """
+    carried: list[Header] = []
+    for name, value in headers:
+        field = _IDS.get(name)
+        if field is not None and properties.get(field, "") in ("", text := _string(value)):
+            properties[field] = text
+        elif name != TRACEPARENT or not trace:
+            carried.append((name, value))
+    if trace:
+        carried.append((TRACEPARENT, trace))
     parts = {
         name: struct.pack(">Q", value)
         if name == "timestamp"
@@ -111,39 +148,46 @@ def write(headers: Sequence[tuple[str, str | bytes]] = (), **properties: str | i
         for name, value in properties.items()
         if value != ""
     }
-    if headers:
-        entries = _entries(headers)
+    if carried:
+        entries = _entries(carried)
         parts[_HEADERS] = struct.pack(">I", len(entries)) + entries
     return _join(parts)
 
 
-def dead_letter(raw: bytes, headers: Sequence[tuple[str, str | bytes]], message_id: str) -> bytes:
+def dead_letter(raw: bytes, headers: Sequence[tuple[str, str]], message_id: str) -> bytes:
     """The properties of a message's dead letter: the same, persistent and with more headers.
 
     What would make the broker drop it, refuse it or send it elsewhere is told by headers instead: its expiration, the
-    user who published it, and the further routing keys in CC. message_id: where it has none. Raises WireError.
+    user who published it, and the further routing keys in CC. What can't be read is left out.
+    message_id: where it has none.
     """
-    parts = _split(raw)
-    told = [
-        (f"dead-letter-{name.replace('_', '-')}", _text(parts.pop(name)))
-        for name in ("expiration", "user_id")
-        if name in parts
-    ]
-    entries = [
-        _named(b"dead-letter-" + name if name in (b"CC", b"BCC") else name) + value
-        for name, value in _Reader(parts.get(_HEADERS, b"\0\0\0\0")).entries()
-    ]
+    try:
+        parts = _split(raw)
+        told = [
+            (f"dead-letter-{name.replace('_', '-')}", _text(parts.pop(name)))
+            for name in ("expiration", "user_id")
+            if name in parts
+        ]
+        entries = [
+            _named(b"dead-letter-" + name if name in (b"CC", b"BCC") else name) + value
+            for name, value in _Reader(parts.get(_HEADERS, b"\0\0\0\0")).entries()
+        ]
+    except _Unreadable:
+        return write(headers, delivery_mode=PERSISTENT, message_id=message_id)
     table = b"".join(entries) + _entries([*told, *headers])
     parts[_HEADERS] = struct.pack(">I", len(table)) + table
-    parts["delivery_mode"] = b"\2"
+    parts["delivery_mode"] = bytes((PERSISTENT,))
     if parts.get("message_id", b"\0") == b"\0":
         parts["message_id"] = _short("message_id", message_id)
     return _join(parts)
 
 
 def message_id(raw: bytes) -> str:
-    """The message id alone; empty where there is none. Raises WireError."""
-    return _text(_split(raw).get("message_id", b"\0"))
+    """The message id alone; empty where there is none, or where it can't be read."""
+    try:
+        return _text(_split(raw).get("message_id", b"\0"))
+    except _Unreadable:
+        return ""
 
 
 def header_text(value: Any) -> str | bytes | None:
@@ -164,7 +208,7 @@ def header_text(value: Any) -> str | bytes | None:
 def _split(raw: bytes) -> dict[str, bytes]:
     """Each property's own bytes, in the order of the wire."""
     if len(raw) < 2:
-        raise WireError("flags are missing")
+        raise _Unreadable("flags are missing")
     flags, at, parts = int.from_bytes(raw[:2], "big"), 2, {}
     for name, flag in _FLAGS.items():
         if not flags & flag:
@@ -178,9 +222,9 @@ def _split(raw: bytes) -> dict[str, bytes]:
         parts[name] = raw[at : at + size]
         at += size
         if at > len(raw):
-            raise WireError(f"{name} is cut off")
+            raise _Unreadable(f"{name} is cut off")
     if at != len(raw):
-        raise WireError("there is more than the flags tell")
+        raise _Unreadable("there is more than the flags tell")
     return parts
 
 
@@ -189,14 +233,26 @@ def _join(parts: Mapping[str, bytes]) -> bytes:
     return struct.pack(">H", flags) + b"".join(parts[name] for name in _NAMES if name in parts)
 
 
+def _value(name: str, encoded: bytes) -> Any:
+    if name == _HEADERS:
+        return _Reader(encoded).table(0)
+    if name == "timestamp":
+        return int.from_bytes(encoded, "big")
+    return encoded[0] if name in _OCTETS else _text(encoded)
+
+
 def _text(short: bytes) -> str:
     return short[1:].decode(errors="replace")
+
+
+def _string(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _short(name: str, text: str) -> bytes:
     encoded = text.encode()
     if len(encoded) > 255:
-        raise WireError(f"{name} is longer than 255 bytes")
+        raise invalid(f"{name} is longer than 255 bytes")
     return bytes((len(encoded),)) + encoded
 
 
@@ -249,7 +305,7 @@ class _Reader:
 
     def _value(self, depth: int) -> Any:
         if depth > NESTING:
-            raise WireError(f"headers are nested deeper than {NESTING}")
+            raise _Unreadable(f"headers are nested deeper than {NESTING}")
         kind = self._take(1)
         if kind == b"F":
             return self.table(depth)
@@ -259,7 +315,7 @@ class _Reader:
             return _long(kind, self._take(self._size()))
         known = _FIXED.get(kind)
         if known is None:
-            raise WireError(f"a header's value is of the unknown kind {kind!r}")
+            raise _Unreadable(f"a header's value is of the unknown kind {kind!r}")
         size, convert = known
         return convert(self._take(size))
 
@@ -269,17 +325,17 @@ class _Reader:
     def _end(self) -> int:
         size = self._size()
         if self._at + size > len(self._data):
-            raise WireError("headers are cut off")
+            raise _Unreadable("headers are cut off")
         return self._at + size
 
     def _close(self, end: int) -> None:
         if self._at != end:
-            raise WireError("headers are cut off")
+            raise _Unreadable("headers are cut off")
 
     def _take(self, size: int) -> bytes:
         taken = self._data[self._at : self._at + size]
         if len(taken) != size:
-            raise WireError("headers are cut off")
+            raise _Unreadable("headers are cut off")
         self._at += size
         return taken
 

@@ -1,7 +1,6 @@
 """Content properties against pika's own codec, and what no codec likes."""
 
 import struct
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +13,18 @@ from pamqp import commands
 
 from adapters.amqp.status import TO_WIRE
 from adapters.amqp.wire import ContentProperties
-from gateway.codecs.amqp_properties import NESTING, Properties, WireError, dead_letter, header_text, read, write
-from gateway.status import Code
+from gateway.codecs.amqp_properties import (
+    METADATA,
+    NESTING,
+    UNCERTAIN,
+    Properties,
+    dead_letter,
+    header_text,
+    read,
+    write,
+)
+from gateway.message import Header
+from gateway.status import Code, Failure
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) <= 255)
 NAMES = st.text(min_size=1, max_size=20)
@@ -124,9 +133,8 @@ def test_anything_is_read_or_refused(noise: bytes, properties: dict[str, Any], d
     for raw in (noise, cut, cut + noise):
         carried = ContentProperties()
         carried.unmarshal(int.from_bytes(raw[:2], "big"), raw[2:])
-        for attempt in (read, lambda raw: dead_letter(raw, (), "m")):
-            with suppress(WireError):
-                attempt(raw)
+        assert carried.message_id == read(dead_letter(raw, (), "m")).message_id or carried.message_id in (None, "")
+        assert read(raw).trouble == "" or read(raw) == Properties(trouble=read(raw).trouble)
 
 
 def table(name: bytes, value: bytes) -> bytes:
@@ -161,12 +169,12 @@ def test_bombs() -> None:
     value = b"V"
     for _ in range(NESTING):
         value = b"A" + struct.pack(">I", len(value)) + value
-    with pytest.raises(WireError, match="nested deeper than 64"):
-        read(table(b"h", value))
-    with pytest.raises(WireError, match="cut off"):
-        read(table(b"h", b"S\xff\xff\xff\xff"))
-    with pytest.raises(WireError, match="unknown kind"):
-        read(table(b"h", b"?"))
+    for bad, told in ((value, "nested deeper than 64"), (b"S\xff\xff\xff\xff", "cut off"), (b"?", "unknown kind")):
+        raw = table(b"h", bad)
+        assert told in read(raw).trouble
+        assert read(dead_letter(raw, [("dead-letter-reason", "why")], "m")) == Properties(
+            headers={"dead-letter-reason": "why"}, delivery_mode=2, message_id="m"
+        ), "what can't be read is left out"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +193,38 @@ def test_bombs() -> None:
 )
 def test_header_values_as_text(value: Any, text: str | bytes | None) -> None:
     assert header_text(value) == text
+
+
+def test_ids_among_headers_become_properties_and_none_is_lost() -> None:
+    headers: list[Header] = [("message-id", b"m-1"), ("correlation-id", "c-1"), ("traceparent", "old"), ("h", "v")]
+    found = read(write(headers, "new"))
+    assert (found.message_id, found.correlation_id) == ("m-1", "c-1")
+    assert found.headers == {"traceparent": "new", "h": "v"}
+    found = read(write(headers, message_id="m-1", correlation_id="other"))
+    assert (found.message_id, found.correlation_id) == ("m-1", "other")
+    assert found.headers == {"correlation-id": "c-1", "traceparent": "old", "h": "v"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "properties", "told"),
+    [
+        ([("h" * 256, "v")], {}, "a header's name is longer than 255 bytes"),
+        ([("message-id", "ü" * 128)], {}, "message_id is longer than 255 bytes"),
+        ([], {"type": "t" * 256}, "type is longer than 255 bytes"),
+    ],
+)
+def test_what_has_no_room(headers: list[Header], properties: dict[str, str], told: str) -> None:
+    with pytest.raises(Failure, match=told) as refused:
+        write(headers, **properties)
+    assert (refused.value.code, refused.value.sent) == (Code.INVALID_ARGUMENT, False)
+
+
+def test_params_of_properties() -> None:
+    found = Properties(message_id="m-1", priority=3, timestamp=1_700_000_000).params
+    assert found.keys() == METADATA.keys()
+    assert (found["message_id"], found["type"], found["priority"]) == ("m-1", "", 3)
+    assert found["timestamp"] == 1_700_000_000_000_000_000
+    assert Properties(timestamp=2**63).params.keys() == METADATA.keys() - UNCERTAIN
 
 
 def test_error_replies_tell_every_code() -> None:

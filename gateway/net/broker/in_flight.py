@@ -21,6 +21,11 @@ class InFlight:
         retries, self._ending = self._retries, asyncio.get_running_loop().create_future()
         self._redelivery = Redelivery(retries, self._ending)
 
+    @property
+    def ended(self) -> bool:
+        """Whether drain() was called."""
+        return self._ending is not None and self._ending.done()
+
     async def handle(self, handle: Callable[[Redelivery], Awaitable[None]]) -> None:
         """Handle one in the running task."""
         task = asyncio.current_task()
