@@ -9,7 +9,7 @@ from typing import Final
 from uuid import uuid4
 
 from adapters.amqp.config import DeadLetters, ExchangeDeclaration, QueueBinding, QueueDeclaration, Source, Target
-from gateway.codecs.amqp_properties import timestamp_text
+from gateway.codecs.amqp_properties import SHORT_BYTES, timestamp_text
 from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
@@ -22,7 +22,6 @@ PREFIXES: Final = ("cloudevents:", "cloudevents_", "ce-")
 LIVE_PREFETCH: Final = 1000
 # A queue of a process that is gone. Until then it keeps what comes, so that a connection may break for a while.
 LIVE_EXPIRES_MILLISECONDS: Final = 10 * 60 * 1000
-_ID_BYTES: Final = 255
 _TIMES: Final = frozenset({"cloudevents:time", "cloudevents_time"})
 
 
@@ -66,7 +65,7 @@ def _pattern(topic: str) -> str:
 
 def _write(topic: str, event: CloudEvent) -> Message:
     headers = to_properties(event, PREFIX)
-    if len(event.id.encode()) <= _ID_BYTES:
+    if len(event.id.encode()) <= SHORT_BYTES:
         headers.append((MESSAGE_ID, event.id))
     params = {"routing_key": topic, "content_type": event.datacontenttype or JSON if event.data is not None else ""}
     return Message(event.data, headers, params)

@@ -5,14 +5,14 @@ from typing import Final
 
 from aiormq.abc import AbstractChannel
 
-from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
-from adapters.amqp.status import failure, reply_code, unreachable
+from adapters.amqp.connection import CLOSE_SECONDS, Connection, log
+from adapters.amqp.status import BROKEN, failure, reply_code, trouble, unreachable
 from adapters.amqp.wire import ContentProperties
+from gateway.codecs.amqp_properties import SHORT_BYTES
 from gateway.net.broker.keeper import Keeper, Trouble, bounded, cancelled
 from gateway.status import invalid
 
 HEADER_FRAME: Final = 8 + 12  # the frame around a message's properties, and its head, in bytes
-ROUTING_KEY_BYTES: Final = 255
 PRECONDITION_FAILED: Final = 406
 
 
@@ -57,8 +57,8 @@ class Channel:
         properties: as they go over the wire, with this message id.
         mandatory: no queue for it is a failure.
         """
-        if len(routing_key.encode()) > ROUTING_KEY_BYTES:
-            raise invalid(f"the routing key is longer than {ROUTING_KEY_BYTES} bytes")
+        if len(routing_key.encode()) > SHORT_BYTES:
+            raise invalid(f"the routing key is longer than {SHORT_BYTES} bytes")
         # A returned message is told by its id alone: two of one id must not be under way at once.
         while (other := self._under_way.get(message_id)) is not None:
             await asyncio.wait((other,))
@@ -113,5 +113,4 @@ class Channel:
         await bounded(channel.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:
-        known = isinstance(error, (*BROKEN, asyncio.CancelledError))
-        return Trouble(str(error) or type(error).__name__, failure(error, sent=False), known)
+        return trouble(error)

@@ -7,17 +7,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from yarl import URL
 
 from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
+from gateway.codecs.amqp_properties import SHORT_BYTES
 from gateway.duration import Duration
 from gateway.net.tls import ClientTls
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
-_SHORT = 255
-
 
 def _short(text: str) -> str:
-    if len(text.encode()) > _SHORT:
-        raise ValueError(f"AMQP takes at most {_SHORT} bytes here")
+    if len(text.encode()) > SHORT_BYTES:
+        raise ValueError(f"AMQP takes at most {SHORT_BYTES} bytes here")
     return text
 
 
@@ -68,14 +67,10 @@ class Endpoint(BrokerEndpoint):
         return URL(self.url.get_secret_value())
 
     @property
-    def virtual_host(self) -> str:
-        return unquote(self.address.raw_path[1:]) or "/"
-
-    @property
     def place(self) -> str:
         """host:port/virtual-host, for operators."""
         url = self.address
-        return f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}/{self.virtual_host.removeprefix('/')}"
+        return f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}/{unquote(url.raw_path[1:]).removeprefix('/')}"
 
 
 class ExchangeDeclaration(_Section):
@@ -144,7 +139,7 @@ class Source(BrokerSource):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if self.dead_letters is None and len(f"{self.queue}.dead-letters".encode()) > _SHORT:
+        if self.dead_letters is None and len(f"{self.queue}.dead-letters".encode()) > SHORT_BYTES:
             raise ValueError("the queue's name is too long for {queue}.dead-letters: give dead_letters")
         letters = self.letters
         if not letters.exchange and letters.routing_key == self.queue:

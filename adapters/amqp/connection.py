@@ -7,21 +7,15 @@ from typing import Final
 
 from aiormq import Connection as Client
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 
 from adapters.amqp.config import Endpoint
-from adapters.amqp.status import busy, failure, unreachable
+from adapters.amqp.status import ANSWER_SECONDS, busy, trouble, unreachable
 from gateway.net.broker.keeper import Keeper, Trouble, bounded
 from gateway.net.network import Network
 from gateway.net.tls import ClientTls, client_context
 
-CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 3.0
-CHANNEL_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 1.0
-
-BROKEN: Final = (AMQPError, OSError, RuntimeError, TimeoutError, EOFError)
-"""What aiormq raises when the broker refuses something or is gone."""
 
 log = logging.getLogger("gateway.amqp")
 # All that matters of it is told by the gateway; it would log whole messages, and each try to connect.
@@ -66,7 +60,7 @@ class Connection:
     async def channel(self) -> AbstractChannel:
         """A new channel, as soon as there is a connection. Raises one of BROKEN."""
         client = await self._keeper.opened()
-        async with asyncio.timeout(CHANNEL_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await client.channel()
 
     # -- as what its keeper keeps
@@ -78,7 +72,7 @@ class Connection:
         return Client(url, context=self._tls)
 
     async def serve(self, client: Client) -> None:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await client.connect()
         closing = client.closing
         while not closing.done():
@@ -95,8 +89,7 @@ class Connection:
         await bounded(client.close(), CLOSE_SECONDS)
 
     async def _explain(self, error: BaseException) -> Trouble:
-        why = f"can't reach {self._endpoint.place}: {_text(error)}"
-        return Trouble(why, failure(error, sent=False), isinstance(error, (*BROKEN, asyncio.CancelledError)))
+        return trouble(error, f"can't reach {self._endpoint.place}: ")
 
 
 async def _unblocked(client: Client) -> bool:
@@ -106,13 +99,3 @@ async def _unblocked(client: Client) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):  # which aiormq raises when no heartbeat comes
-        return "the broker is silent"
-    if isinstance(error, ProbableAuthenticationError):
-        return f"it refuses the login: {error}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_SECONDS:.0f} s"
-    return str(error) or type(error).__name__

@@ -14,8 +14,9 @@ from pamqp import commands
 from adapters.amqp import topology
 from adapters.amqp.channel import Channel
 from adapters.amqp.config import DeadLetters, Endpoint, Source
-from adapters.amqp.connection import BROKEN, CLOSE_SECONDS, Connection, log
+from adapters.amqp.connection import CLOSE_SECONDS, Connection, log
 from adapters.amqp.delivery import Delivery, delivery_of
+from adapters.amqp.status import BROKEN
 from gateway.codecs.amqp_properties import JSON, PERSISTENT, dead_letter, write
 from gateway.message import Context, Message
 from gateway.net.broker.in_flight import InFlight

@@ -1,6 +1,5 @@
 """Outbound: publishes to exchanges, asks over them, and streams what they are given."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -23,6 +22,7 @@ from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import GATEWAY_STATUS, message_id, message_of
 from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
+from gateway.net.deadlines import remaining
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService
@@ -169,13 +169,11 @@ class Request(Publish):
         self._pending: PendingReplies[Delivery] = PendingReplies(unmatched, shared=False)
 
     async def call(self, request: Message, context: Context) -> Message:
-        now = asyncio.get_running_loop().time()
-        patience = [] if context.deadline == float("inf") else [max(0.0, context.deadline - now)]
-        if self._address.expiration is not None:
-            patience.append(self._address.expiration)
+        given = (remaining(context), self._address.expiration)
+        patience = min((seconds for seconds in given if seconds is not None), default=None)
         with self._pending.ask() as question:
             asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": question.correlation_id}
-            await self._send(request, context, asking, min(patience, default=None))
+            await self._send(request, context, asking, patience)
             delivery = await question.reply
         headers, _ = delivery.properties.metadata(self._wanted)
         status = delivery.properties.headers.get(GATEWAY_STATUS)

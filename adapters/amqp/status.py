@@ -1,12 +1,19 @@
 """AMQP's reply codes and the gateway's codes. Reply codes: AMQP 0-9-1, 1.2 of the XML specification's constants."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 from aiormq import channel, connection, exceptions
 from pamqp import commands
 
+from gateway.net.broker.keeper import Trouble
 from gateway.status import Code, Disposition, Failure, disposition
+
+ANSWER_SECONDS: Final = 10.0  # of a broker that is connected to, or is to open a channel
+
+BROKEN: Final = (exceptions.AMQPError, OSError, RuntimeError, TimeoutError, EOFError)
+"""What aiormq raises when the broker refuses something or is gone, besides CancelledError."""
 
 TO_WIRE: Final[Mapping[Code, Disposition]] = {code: disposition(code) for code in Code}
 """What becomes of a consumed message whose route failed. AMQP has no error replies: where a message asks for a reply, a
@@ -74,3 +81,15 @@ def unreachable(*, sent: bool = False) -> Failure:
 def busy() -> Failure:
     """The broker has told that it takes nothing now."""
     return Failure(Code.UNAVAILABLE, _BUSY, sent=False)
+
+
+def trouble(error: BaseException, where: str = "") -> Trouble:
+    """As Explain has it."""
+    why = str(error) or type(error).__name__
+    if isinstance(error, exceptions.ProbableAuthenticationError):
+        why = f"it refuses the login: {error}"
+    elif isinstance(error, asyncio.CancelledError):  # which aiormq raises when no heartbeat comes
+        why = "the broker is silent"
+    elif isinstance(error, TimeoutError):
+        why = f"no answer within {ANSWER_SECONDS:.0f} s"
+    return Trouble(where + why, failure(error, sent=False), isinstance(error, (*BROKEN, asyncio.CancelledError)))

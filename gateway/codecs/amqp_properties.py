@@ -13,6 +13,7 @@ from gateway.schema.types import INT32, STRING, TIMESTAMP, Scalar
 from gateway.status import invalid
 
 JSON: Final = "application/json"
+SHORT_BYTES: Final = 255  # of a short string, such as a name or a routing key
 NESTING: Final = 64
 TRANSIENT: Final = 1
 PERSISTENT: Final = 2
@@ -251,8 +252,8 @@ def _string(value: str | bytes) -> str:
 
 def _short(name: str, text: str) -> bytes:
     encoded = text.encode()
-    if len(encoded) > 255:
-        raise invalid(f"{name} is longer than 255 bytes")
+    if len(encoded) > SHORT_BYTES:
+        raise invalid(f"{name} is longer than {SHORT_BYTES} bytes")
     return bytes((len(encoded),)) + encoded
 
 

@@ -19,12 +19,11 @@ URL = "amqp://gateway:hush%2Fhush@rabbit.example:5673/shop%2Feu"
 def test_an_endpoint_tells_its_place_and_no_secret() -> None:
     endpoint = Endpoint.model_validate({"url": URL})
     assert endpoint.place == "rabbit.example:5673/shop/eu"
-    assert endpoint.virtual_host == "shop/eu"
     contract = AmqpInbound("rabbit", endpoint, Network(Path())).contract(Source(queue="orders"))
     for told in (repr(endpoint), str(endpoint.model_dump()), contract.describe, contract.claim):
         assert "hush" not in told
     assert Endpoint.model_validate({"url": "amqps://rabbit"}).place == "rabbit:5671/"
-    assert Endpoint.model_validate({"url": "amqp://rabbit/"}).virtual_host == "/"
+    assert Endpoint.model_validate({"url": "amqp://rabbit/%2F"}).place == "rabbit:5672/"
 
 
 @pytest.mark.parametrize(
