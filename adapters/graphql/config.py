@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gateway import port
-from gateway.net.http.address import Listen, LiteralPath, ServiceUrl, one_direction
+from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits, one_direction
 from gateway.net.http.cors import Cors, Origin
 
 ScalarKind = Literal[
@@ -32,6 +32,7 @@ class Endpoint(port.Endpoint):
         description="Outbound: URL of the service; https:// verifies its certificate. Subscriptions go to the same "
         "URL as a WebSocket.",
     )
+    tls: Https = None
     sdl: str | None = Field(
         default=None,
         description="Schema file (SDL). Inbound: without one the schema is made of what the routes lead to.",
@@ -82,6 +83,7 @@ class Endpoint(port.Endpoint):
     )
 
     _one_direction = model_validator(mode="after")(one_direction)
+    _https_fits = model_validator(mode="after")(https_fits)
 
     @model_validator(mode="after")
     def _one_schema(self) -> Self:

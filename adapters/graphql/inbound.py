@@ -34,13 +34,13 @@ class GraphqlInbound(Mounted):
     """One service: a schema at one path of a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        super().__init__(name, endpoint.listen, network)
+        super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
-        self._network = network
         self._schema: GraphqlSchema | None = None
 
     async def load(self) -> None:
         """Read the schema. Without one it is made of what the routes lead to."""
+        await super().load()
         if self._endpoint.sdl is not None:
             self._schema = await load(self._endpoint, self._endpoint.sdl, self._network)
 

@@ -22,6 +22,7 @@ from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import JSON
 from gateway.net.network import Network
+from gateway.net.tls import trust
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
@@ -49,12 +50,14 @@ class GraphqlOutbound:
 
     async def load(self) -> None:
         """Read the schema, or ask the service for it."""
+        self._client.trust = self._sockets.trust = trust(self._endpoint.tls, self._network.path)
         if self._schema is None:
             sdl = self._endpoint.sdl
             self._schema = await (self._introspect() if sdl is None else load(self._endpoint, sdl, self._network))
 
     async def _introspect(self) -> GraphqlSchema:
         client = HttpClient(INTROSPECTION_BYTES)
+        client.trust = self._client.trust
         try:
             for query in introspection_queries():
                 data = await self._ask(client, query)

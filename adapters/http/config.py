@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gateway.codecs.json.format import JsonFormat
 from gateway.codecs.json.settings import JsonSettings
-from gateway.net.http.address import BaseUrl, Listen, Path, one_direction
+from gateway.net.http.address import BaseUrl, Https, Listen, Path, https_fits, one_direction
 from gateway.net.http.cors import Cors
 from gateway.port import Address, Endpoint
 
@@ -23,6 +23,7 @@ class HttpEndpoint(JsonSettings, Endpoint):
     target: BaseUrl | None = Field(
         default=None, description="Outbound: base URL of the service; https:// verifies its certificate."
     )
+    tls: Https = None
     openapi: str | None = Field(
         default=None,
         description="OpenAPI 3 document (JSON or YAML file) of what is served or called here. Addresses may then name "
@@ -39,6 +40,7 @@ class HttpEndpoint(JsonSettings, Endpoint):
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."
     )
     _one_direction = model_validator(mode="after")(one_direction)
+    _https_fits = model_validator(mode="after")(https_fits)
 
     @property
     def format(self) -> JsonFormat:

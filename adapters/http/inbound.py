@@ -14,33 +14,32 @@ from gateway.net.http.cors import CorsPolicy
 from gateway.net.http.failure import PayloadTooLarge
 from gateway.net.http.json_stream import NDJSON, LineReader, array_items
 from gateway.net.http.media_type import JSON, check_media_type
+from gateway.net.http.mounted import Mounted
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest, HttpRoute
 from gateway.net.http.stream_writer import framing_of, stream_reply
 from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
-from gateway.port import Binding, Contract, ContractError, Service
+from gateway.port import Binding, Contract, Service
 from gateway.schema.types import STRING, Operation
 from gateway.status import Failure
 
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
 
 
-class HttpInbound:
+class HttpInbound(Mounted):
     """One endpoint's routes on a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: HttpEndpoint, network: Network) -> None:
-        if endpoint.listen is None:
-            raise ContractError("a route comes from an endpoint with `listen`; this one has `target`")
-        self._name = name
+        super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
-        self._server = network.http_server(endpoint.listen)
         self._json = endpoint.format
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
         """Read the OpenAPI document. Without one the contract is the upstream's."""
+        await super().load()
         await self._api.load()
 
     def contract(self, address: HttpSource) -> Contract:
@@ -96,19 +95,6 @@ class HttpInbound:
             document = document_handler(self._name, self._endpoint, self._api, tuple(bindings))
             routes.append(HttpRoute("GET", PathTemplate(DOCUMENT_PATH), document, cors))
         self._server.mount(self._name, routes)
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def drain(self) -> None:
-        await self._server.drain()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
     def _handler(self, binding: Binding) -> Handler:
         if binding.pattern.unary:

@@ -10,6 +10,7 @@ from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import Context, Message
+from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient, HttpStream
@@ -19,6 +20,7 @@ from gateway.net.http.problem import answered_failure
 from gateway.net.http.problem_json import failure_of, title
 from gateway.net.http.stream_reader import ACCEPT, read_replies
 from gateway.net.network import Network
+from gateway.net.tls import trust
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
@@ -35,16 +37,16 @@ class HttpOutbound:
     """One HTTP service."""
 
     def __init__(self, name: str, endpoint: HttpEndpoint, network: Network) -> None:
-        if endpoint.target is None:
-            raise ContractError("a route goes to an endpoint with `target`; this one has `listen`")
         self._endpoint = endpoint
-        self._target = endpoint.target
+        self._target = calling(endpoint.target)
+        self._network = network
         self._client = HttpClient(endpoint.max_body_bytes)
         self._json = endpoint.format
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
         """Read the OpenAPI document. Without one the contract is the caller's."""
+        self._client.trust = trust(self._endpoint.tls, self._network.path)
         await self._api.load()
 
     def contract(self, address: HttpTarget) -> Contract:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from gateway.net.http.address import Listen, LiteralPath, ServiceUrl, one_direction
+from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits, one_direction
 from gateway.port import Address, Endpoint
 
 
@@ -29,6 +29,7 @@ class SoapEndpoint(Endpoint):
     target: ServiceUrl | None = Field(
         default=None, description="Outbound: URL of the service; https:// verifies its certificate."
     )
+    tls: Https = None
     version: Literal["1.1", "1.2"] | None = Field(
         default=None, description="Outbound: the SOAP version to speak; by default that of the WSDL's port."
     )
@@ -40,6 +41,7 @@ class SoapEndpoint(Endpoint):
     max_message_bytes: int = Field(default=1024 * 1024, ge=1, description="Largest message, inflated.")
 
     _one_direction = model_validator(mode="after")(one_direction)
+    _https_fits = model_validator(mode="after")(https_fits)
 
     @model_validator(mode="after")
     def _one_user(self) -> Self:

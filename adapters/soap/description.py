@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from lxml import etree
 
 from gateway.net.http.problem import problem_reply
-from gateway.net.http.server import HttpReply, HttpRequest
+from gateway.net.http.server import HttpReply, HttpRequest, HttpServer
 from gateway.schema.idl.xml.document import XSD, Element, parse_xml
 from gateway.schema.idl.xml.wsdl import SOAP11, SOAP12, WSDL, Port, Wsdl
 from gateway.status import Code, Failure
@@ -24,16 +24,16 @@ _LOCATIONS: Final = {
 class Description:
     """The documents of a WSDL by name; imports among them are rewritten to ?xsd=NAME."""
 
-    def __init__(self, wsdl: Wsdl, port: Port, path: str, listen: str) -> None:
+    def __init__(self, wsdl: Wsdl, port: Port, path: str, server: HttpServer) -> None:
         self._wsdl = wsdl
         self._service = port.service
         self._path = path
-        self._listen = listen
+        self._server = server
         self._names = _names(wsdl.documents)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         name, _, value = request.query.partition("=")
-        here = f"http://{request.host or self._listen}{self._path}"
+        here = f"{self._server.scheme}://{request.host or self._server.listen}{self._path}"
         if name.lower() == "wsdl" and not value:
             return HttpReply(200, _XML, self._document(self._wsdl.documents[0], here))
         if name.lower() == "xsd":

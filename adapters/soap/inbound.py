@@ -44,13 +44,13 @@ class SoapInbound(Mounted):
     """One service: a WSDL at one path of a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
-        super().__init__(name, endpoint.listen, network)
+        super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
-        self._network = network
         self._format = SoapFormat()
         self._loaded: tuple[Wsdl, Port] | None = None
 
     async def load(self) -> None:
+        await super().load()
         wsdl = await load(self._endpoint, self._network)
         self._loaded = wsdl, port_of(wsdl, self._endpoint)
 
@@ -70,7 +70,7 @@ class SoapInbound(Mounted):
         wsdl, port = loaded(self._loaded)
         path = PathTemplate(self._endpoint.path)
         service = _SoapService(bindings, port, self._format, self._endpoint)
-        description = Description(wsdl, port, self._endpoint.path, self._server.listen)
+        description = Description(wsdl, port, self._endpoint.path, self._server)
         self._server.mount(
             self._name,
             [HttpRoute("POST", path, service.answer), HttpRoute("GET", path, description.answer)],

@@ -19,6 +19,7 @@ from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type
 from gateway.net.network import Network
+from gateway.net.tls import trust
 from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
@@ -38,6 +39,7 @@ class SoapOutbound:
         self._port: Port | None = None
 
     async def load(self) -> None:
+        self._client.trust = trust(self._endpoint.tls, self._network.path)
         self._port = port_of(await load(self._endpoint, self._network), self._endpoint)
 
     def contract(self, address: SoapTarget) -> Contract:

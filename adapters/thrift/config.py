@@ -10,7 +10,7 @@ from gateway.codecs.thrift.boundary import BufferedReader
 from gateway.codecs.thrift.format import Protocol
 from gateway.codecs.thrift.message import framed
 from gateway.net.address import one_direction, split_host_port
-from gateway.net.http.address import LiteralPath, service_url
+from gateway.net.http.address import LiteralPath, https_fits, service_url
 from gateway.net.network import Network
 from gateway.net.tcp.connection import TcpOptions
 from gateway.net.tcp.framing import FrameReader, LengthFraming
@@ -76,12 +76,13 @@ class ThriftEndpoint(port.Endpoint):
         "lets one rest half-way for so long, read or written, is cut off.",
     )
     tls: Tls | None = Field(
-        default=None, description="Speak TLS; without it, plain text. With transport http, a target's URL says it."
+        default=None,
+        description="Speak TLS; without it, plain text. With transport http a target's URL says whether, and this what "
+        "is trusted and shown; listeners that share a port need the same.",
     )
     unknown_fields: UnknownFields = None
 
     _one_direction = model_validator(mode="after")(one_direction)
-    _certified = model_validator(mode="after")(certified)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -94,9 +95,7 @@ class ThriftEndpoint(port.Endpoint):
             raise ValueError("a target needs a host")
         if self.forward_headers and not http:
             raise ValueError(f"the {self.transport} transport has no headers to forward; http has")
-        if self.tls is not None and http:
-            raise ValueError("tls goes with the transports buffered and framed")
-        return self
+        return https_fits(self) if http else certified(self)
 
     @property
     def unknown(self) -> Unknown:

@@ -57,7 +57,9 @@ class ThriftInbound:
         processor = Processor(
             endpoint.protocol, default, multiplexed=endpoint.multiplexed, limit=endpoint.max_frame_bytes
         )
-        if self._http is None:
+        if self._http is not None:
+            self._http.server.load(self._network.path)
+        else:
             calls = _Calls(processor, endpoint)
             server = self._server = Server(
                 endpoint.options(self._network),
@@ -151,7 +153,7 @@ class _HttpSide:
     """Messages as bodies of POST requests."""
 
     def __init__(self, name: str, endpoint: ThriftEndpoint, network: Network) -> None:
-        self.server = network.http_server(endpoint.listen)
+        self.server = network.http_server(endpoint.listen, endpoint.tls)
         self._name = name
         self._path = PathTemplate(endpoint.path)
         self._limit = endpoint.max_frame_bytes

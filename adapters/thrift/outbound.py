@@ -20,6 +20,7 @@ from gateway.net.http.problem_json import PROBLEM_JSON, failure_of
 from gateway.net.network import Network
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool
+from gateway.net.tls import trust
 from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.schema.idl.thrift.reader import ThriftSchema
@@ -48,7 +49,9 @@ class ThriftOutbound:
         endpoint, network = self._endpoint, self._network
         self._schema = await load(endpoint, network)
         if self._wire is None:
-            self._wire = _Http(endpoint) if endpoint.transport == "http" else _Tcp(self._name, endpoint, network)
+            self._wire = (
+                _Http(endpoint, network) if endpoint.transport == "http" else _Tcp(self._name, endpoint, network)
+            )
 
     def contract(self, address: ThriftTarget) -> Contract:
         return contract_of(loaded(self._schema), self._endpoint, address, self._target)
@@ -134,12 +137,13 @@ class _Http:
 
     unready = ""
 
-    def __init__(self, endpoint: ThriftEndpoint) -> None:
+    def __init__(self, endpoint: ThriftEndpoint, network: Network) -> None:
         self._url = endpoint.target
         self._protocol = endpoint.protocol
         self._strict = endpoint.strict
         self._limit = endpoint.max_frame_bytes
         self._client = HttpClient(endpoint.max_frame_bytes, connections=endpoint.max_connections or 256)
+        self._client.trust = trust(endpoint.tls, network.path)
 
     async def call(self, name: str, request: Message, context: Context, *, oneway: bool) -> tuple[Envelope | None, Any]:
         _check_size(request.body, self._limit)

@@ -8,7 +8,7 @@ from gateway.codecs.correlation import CorrelationField
 from gateway.codecs.declared_format import DeclaredFormat
 from gateway.duration import Duration
 from gateway.net.failure_message import FailureReply
-from gateway.net.http.address import Listen, Path, base_url, one_direction
+from gateway.net.http.address import Https, Listen, Path, base_url, https_fits, one_direction
 from gateway.net.http.cors import Origin, Token
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.port import Address, Endpoint
@@ -30,6 +30,7 @@ class WebSocketEndpoint(DeclaredFormat, Endpoint):
     target: Annotated[str, AfterValidator(lambda text: base_url(text, ("ws", "wss")))] | None = Field(
         default=None, description="Outbound: base URL of the service; wss:// verifies its certificate."
     )
+    tls: Https = None
     subprotocols: tuple[Token, ...] = Field(
         default=(),
         description="Inbound: the subprotocols spoken; a caller that offers only others is refused. Outbound: those "
@@ -71,6 +72,7 @@ class WebSocketEndpoint(DeclaredFormat, Endpoint):
         default=3600.0, gt=0, description="Without a message for so long, a connection is closed (1001)."
     )
     _one_direction = model_validator(mode="after")(one_direction)
+    _https_fits = model_validator(mode="after")(https_fits)
 
     @model_validator(mode="after")
     def _utf8(self) -> Self:

@@ -33,12 +33,12 @@ class WebSocketInbound(Mounted):
     """One endpoint's routes on a shared HTTP server."""
 
     def __init__(self, name: str, endpoint: WebSocketEndpoint, network: Network) -> None:
-        super().__init__(name, endpoint.listen, network)
+        super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
-        self._network = network
         self._formats: Formats | None = None
 
     async def load(self) -> None:
+        await super().load()
         if self._formats is None:
             self._formats = self._endpoint.load(self._network.path)
 

@@ -16,6 +16,7 @@ from gateway.net.http.call import crossing
 from gateway.net.http.router import PathTemplate
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
+from gateway.net.tls import trust
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
 from gateway.net.websocket.line import WebSocketLine, broken
@@ -49,6 +50,7 @@ class WebSocketOutbound:
         self._formats: Formats | None = None
 
     async def load(self) -> None:
+        self._client.trust = trust(self._endpoint.tls, self._network.path)
         if self._formats is None:
             self._formats = self._endpoint.load(self._network.path)
 

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from gateway.net.counters import Counters
 from gateway.net.http.server import HttpServer
+from gateway.net.tls import Tls
+from gateway.status import ContractError
 
 T = TypeVar("T")
 
@@ -23,11 +25,16 @@ class Network:
         self._http: dict[str, HttpServer] = {}
         self._shared: dict[Hashable, Any] = {}
 
-    def http_server(self, listen: str) -> HttpServer:
-        """The HTTP server of this address (host:port); endpoints with the same `listen` share it."""
+    def http_server(self, listen: str, tls: Tls | None = None) -> HttpServer:
+        """The HTTP server of this address (host:port); endpoints with the same `listen` share it.
+
+        Raises ContractError where another endpoint has it with other TLS.
+        """
         server = self._http.get(listen)
         if server is None:
-            server = self._http[listen] = HttpServer(listen, self.counters)
+            server = self._http[listen] = HttpServer(listen, self.counters, tls)
+        elif server.tls != tls:
+            raise ContractError(f"endpoints that share {listen} need the same tls", field=("tls",))
         return server
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:

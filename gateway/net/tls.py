@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.status import Code, ContractError, Failure
@@ -65,6 +66,21 @@ def client_context(tls: ClientTls, path: Callable[[str], Path]) -> ssl.SSLContex
     path: where a file named in routes.yaml is; Network.path. Raises ContractError where a file is not as it should be.
     """
     return _context(ssl.Purpose.SERVER_AUTH, tls, path)
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What a client's connections over TLS are made with.
+
+    context: None for the system's authorities. name: that the peer's certificate must bear; None for the host's.
+    """
+
+    context: ssl.SSLContext | None = None
+    name: str | None = None
+
+
+def trust(tls: Tls | None, path: Callable[[str], Path]) -> Trust:
+    """Of a target; as client_context."""
+    return Trust() if tls is None else Trust(client_context(tls, path), tls.server_name or None)
 
 
 def server_context(tls: Tls, path: Callable[[str], Path]) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ from aiohttp import ClientTimeout
 from yarl import URL
 
 from gateway.net.tcp.keepalive import KEEPALIVE_SECONDS, keep_alive
-from gateway.net.tls import untrusted
+from gateway.net.tls import Trust, untrusted
 from gateway.status import Code, Failure
 
 CONNECT_SECONDS: Final = 5.0
@@ -35,12 +35,14 @@ class HttpClient:
 
     limit: of a reply's inflated body, in bytes; a larger one is an INTERNAL failure. In a stream, of nothing.
     connections: open at a time; further calls wait for one.
+    trust: of https://; set before the first call.
 
     No redirect is followed, no cookie kept, no proxy taken from the environment. Error texts name no host.
     """
 
     def __init__(self, limit: int, *, connections: int = CONNECTIONS) -> None:
         self._limit = limit
+        self.trust = Trust()
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -86,7 +88,9 @@ class HttpClient:
         session = self._session
         if session is None:
             session = self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, socket_factory=_socket),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, socket_factory=_socket, ssl=self.trust.context or True
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Content-Type"),
                 trust_env=False,
@@ -132,6 +136,7 @@ class HttpStream:
                 headers=headers,
                 data=body or None,
                 allow_redirects=False,
+                server_hostname=self._client.trust.name,
                 # aiohttp rounds timeouts above the threshold up to whole seconds.
                 timeout=ClientTimeout(self._timeout, sock_connect=CONNECT_SECONDS, ceil_threshold=float("inf")),
             )

@@ -3,8 +3,10 @@ this file nor past http_connection."""
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final, cast
 
 import msgspec
@@ -18,11 +20,13 @@ from gateway.net.http.cors import CorsPolicy
 from gateway.net.http.failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 from gateway.net.http.response import HttpResponse
 from gateway.net.http.router import HttpRouter, PathTemplate
+from gateway.net.tcp.endpoint import bound_port, listen
+from gateway.net.tls import Tls, server_context
 from gateway.net.websocket.server import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
 STALL_SECONDS: Final = 10.0  # how long a request's body may not move
-STOP_SECONDS: Final = 0.1  # aiohttp waits for ever on 0
+STOP_SECONDS: Final = 0.1
 
 log = logging.getLogger("gateway.http")
 
@@ -190,24 +194,37 @@ class HttpServer:
     """One listener. Endpoints mount their routes on it; each of them may call start, drain and stop.
 
     counters: where each owner's stalled peers are counted.
+    tls: load() must then have been called before start().
     """
 
-    def __init__(self, listen: str, counters: Counters | None = None) -> None:
+    def __init__(self, listen: str, counters: Counters | None = None, tls: Tls | None = None) -> None:
         self.listen = listen
+        self.tls = tls
+        self._context: ssl.SSLContext | None = None
         self._counters = counters or Counters()
-        self.host, self.port = split_host_port(listen)
+        self.port = split_host_port(listen)[1]
         self._mounted: dict[str, Sequence[HttpRoute]] = {}
         self._router: HttpRouter[Handler] = HttpRouter(())
         self._policies: dict[Handler, CorsPolicy] = {}
         self._stalled_peers: dict[Handler, Counter] = {}
-        self._runner: web.ServerRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._engine: HttpEngine | None = None
+        self._listener: asyncio.Server | None = None
         self._lock = asyncio.Lock()
         self._sockets = WebSocketServer()
         self._draining = False
         self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls is None else "https"
+
+    def load(self, path: Callable[[str], Path]) -> None:
+        """Read the certificates. path: as Network.path. Raises ContractError where a file is not as it should be."""
+        if self.tls is not None and self._context is None:
+            self._context = server_context(self.tls, path)
+            self._context.set_alpn_protocols(["http/1.1"])
 
     def mount(self, owner: str, routes: Sequence[HttpRoute]) -> None:
         """Replace all routes of this owner, atomically."""
@@ -229,37 +246,35 @@ class HttpServer:
     async def start(self) -> None:
         """Listen. A port of 0 becomes the one that was bound. Raises OSError when the port is taken."""
         async with self._lock:
-            if self._runner is not None:
+            if self._engine is not None:
                 return
             engine = HttpEngine(self._answer, self._stalled)
-            # What is still running at stop() had its time in drain().
-            runner = web.ServerRunner(engine, handle_signals=False, shutdown_timeout=STOP_SECONDS)
-            await runner.setup()
-            site = web.TCPSite(runner, self.host or None, self.port, backlog=1024)
-            try:
-                await site.start()
-            except OSError:
-                await runner.cleanup()
-                raise
-            self._runner, self._site = runner, site
+            self._listener = await listen(self.listen, self._context, engine)
+            self.port = bound_port(self._listener)
+            self._engine = engine
             self._draining = False
-            self.port = runner.addresses[0][1]
 
     async def drain(self) -> None:
         """Stop accepting and return when the last request is answered and the last WebSocket closed."""
         self._draining = True
         self._sockets.drain()
-        site, self._site = self._site, None
-        if site is not None:
-            await site.stop()
+        self._accept_nothing()
         await self._idle.wait()
 
     async def stop(self) -> None:
         async with self._lock:
-            runner, self._runner, self._site = self._runner, None, None
-            if runner is not None:
+            engine, self._engine = self._engine, None
+            self._accept_nothing()
+            if engine is not None:
                 await self._sockets.stop()
-                await runner.cleanup()
+                # What is still running had its time in drain().
+                engine.pre_shutdown()
+                await engine.shutdown(STOP_SECONDS)
+
+    def _accept_nothing(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._busy += 1

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -31,10 +32,9 @@ async def dial(target: str, options: TcpOptions, make: Callable[[], Connection])
     return connection
 
 
-async def listen(address: str, options: TcpOptions, make: Callable[[], Connection]) -> asyncio.Server:
+async def listen(address: str, tls: ssl.SSLContext | None, make: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
     """Accept connections at host:port; an empty host is all interfaces. Raises OSError when the port is taken."""
     host, port = split_host_port(address)
-    tls = options.tls
     return await asyncio.get_running_loop().create_server(
         make, host or None, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None, backlog=1024
     )

@@ -248,7 +248,7 @@ class Pool(Generic[Q, R]):
     async def start(self) -> None:
         """Listen, if it is for the peers to connect. Raises OSError when the port is taken."""
         if self._listen:
-            self._server = await listen(self._listen, self.options, lambda: Channel(self).connection)
+            self._server = await listen(self._listen, self.options.tls, lambda: Channel(self).connection)
 
     async def stop(self) -> None:
         """Close all. Safe at any time."""

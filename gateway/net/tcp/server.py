@@ -53,7 +53,7 @@ class Server:
     async def listen(self, address: str) -> None:
         """Raises OSError when the port is taken."""
         if self._listening is None:
-            self._listening = await listen(address, self.options, self.connection)
+            self._listening = await listen(address, self.options.tls, self.connection)
 
     @property
     def port(self) -> int:

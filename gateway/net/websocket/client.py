@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import ClientTimeout
 from yarl import URL
 
-from gateway.net.tls import untrusted
+from gateway.net.tls import Trust, untrusted
 from gateway.net.websocket.connection import GOING_AWAY, STOP_SECONDS, WebSocket, WebSocketLimits
 from gateway.status import Code, Failure
 
@@ -31,12 +31,14 @@ class WebSocketClient:
     """Opens connections; wss:// means TLS with a verified certificate.
 
     connections: open at a time; further ones wait.
+    trust: of wss://; set before the first connection.
 
     No redirect is followed, no cookie kept, no proxy taken from the environment. Error texts name no host.
     """
 
     def __init__(self, limits: WebSocketLimits, *, connections: int = CONNECTIONS) -> None:
         self._limits = limits
+        self.trust = Trust()
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._open: set[WebSocket] = set()
@@ -61,6 +63,7 @@ class WebSocketClient:
                     max_msg_size=self._limits.max_message_bytes + 1,
                     autoping=False,
                     autoclose=False,
+                    server_hostname=self.trust.name,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error) from error
@@ -84,7 +87,7 @@ class WebSocketClient:
         session = self._session
         if session is None:
             session = self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self.trust.context or True),
                 timeout=ClientTimeout(sock_connect=CONNECT_SECONDS, ceil_threshold=float("inf")),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent",),
