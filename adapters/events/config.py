@@ -13,8 +13,9 @@ from gateway.journal.place import Place, check_filter, check_topic
 from gateway.journal.subscription import Settings
 from gateway.listed import Listed
 from gateway.net.broker.redelivery import Retries
-from gateway.net.http.address import Listen, ServiceUrl
+from gateway.net.http.address import Https, Listen, ServiceUrl
 from gateway.net.http.webhook_signature import check_secret
+from gateway.net.tls import certified
 
 MIB: Final = 1024 * 1024
 MEMORY: Final = "memory"
@@ -147,6 +148,7 @@ class Endpoint(JsonSettings, port.OnBackbone):
         description="host:port at which CloudEvents are taken over HTTP, with POST to {path}/{topic}. Endpoints with "
         "the same value share the port.",
     )
+    tls: Https = None
     path: str = Field(
         default="/events", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Where on `listen` the topics begin."
     )
@@ -169,6 +171,10 @@ class Endpoint(JsonSettings, port.OnBackbone):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.listen is not None:
+            certified(self)
+        elif self.tls is not None:
+            raise ValueError("tls goes with listen")
         names = [webhook.subscription for webhook in self.webhooks]
         for name in names:
             if names.count(name) > 1:

@@ -90,6 +90,11 @@ class Hub:
             if self._users:
                 self._live.start()
 
+    def load(self, endpoint: Endpoint) -> None:
+        """Read the certificates of its front. Raises ContractError where a file is not as it should be."""
+        if endpoint.listen is not None:
+            self._network.http_server(endpoint.listen, endpoint.tls).load(self._network.path)
+
     def holds(self, endpoint: Endpoint) -> tuple[str, ...]:
         """What no two endpoints may share."""
         return () if endpoint.listen is None else (f"POST {endpoint.path}/* on {endpoint.listen}",)
@@ -110,7 +115,7 @@ class Hub:
                 self._live.start()
             self._front = None
             if endpoint.listen is not None:
-                server = self._network.http_server(endpoint.listen)
+                server = self._network.http_server(endpoint.listen, endpoint.tls)
                 self._front = Front(self._name, endpoint, self.publish, server)
                 await self._front.start()
             if former is not None:

@@ -31,7 +31,8 @@ class EventsInbound:
         self._started = False
 
     async def load(self) -> None:
-        """There is nothing to read: the contract is the upstream's."""
+        """Without a contract of its own: that is the upstream's."""
+        self._hub.load(self._endpoint)
 
     def contract(self, address: Source) -> Contract:
         endpoint = self._endpoint

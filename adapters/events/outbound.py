@@ -48,7 +48,8 @@ class EventsOutbound:
         self._started = False
 
     async def load(self) -> None:
-        """There is nothing to read: the contract is the caller's."""
+        """Without a contract of its own: that is the caller's."""
+        self._hub.load(self._endpoint)
 
     def contract(self, address: Target) -> Contract:
         endpoint, bus = self._endpoint, self._bus

@@ -45,9 +45,6 @@ CALLED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-BODIES: dict[str, Any] = {"soap": {"orderId": "1"}}
-
-
 class Peer:
     """An HTTPS server that demands a certificate and keeps who called which path; it answers nothing sensible."""
 
@@ -112,9 +109,8 @@ async def test_a_target_is_trusted_and_shown_a_certificate(protocol: str, pki: P
             return
         async with running(write_routes(tmp_path, endpoints, routes)):
             for name in tried:
-                status, problem = await post(
-                    f"http://127.0.0.1:{web_port}/{name}", BODIES.get(protocol, {"sku": "tea"})
-                )
+                body = {"order_id": "1"} if protocol == "soap" else {"sku": "tea"}
+                status, problem = await post(f"http://127.0.0.1:{web_port}/{name}", body)
                 assert status >= 400
                 if name in ("trusted", "by-name"):
                     assert peer.seen.pop() == (path, "client"), problem
