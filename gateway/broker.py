@@ -107,6 +107,7 @@ class BrokerEndpoint(JsonSettings, Endpoint):
             format=self.format,
             unknown=self.unknown,
             sources={"after": AFTER},
+            endless=True,
             receipt={**told, "key": STRING},
             headers=self.forwarded,
             describe=f"streams what comes from now on to {where}",

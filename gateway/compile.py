@@ -19,6 +19,7 @@ from gateway.observe import AccessLog, Metrics
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, ContractError, Inbound, Outbound
 from gateway.problem import ConfigError, Problem
+from gateway.route import Route
 from gateway.status import Code, Failure
 
 # Which patterns to prefer where an address can be used with several.
@@ -40,6 +41,7 @@ _Bound = tuple[str, tuple[str, ...], Binding]
 class Plan:
     """All that serves, compiled.
 
+    routes: those that callers call.
     pending: route -> why its contract isn't known yet; such a route answers UNAVAILABLE.
     lent: endpoint -> its backbone.
     jobs: None where routes.yaml keeps none. job_routes: how they are called.
@@ -49,6 +51,7 @@ class Plan:
     inbounds: dict[str, Inbound] = field(default_factory=dict)
     outbounds: dict[str, Outbound] = field(default_factory=dict)
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
+    routes: list[Route] = field(default_factory=list)
     explanations: dict[str, Explanation] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
     lent: dict[str, Lent] = field(default_factory=dict)
@@ -256,6 +259,8 @@ class _Compiler:
         self._problems.extend(link.problems)
         if link.explanation is not None:
             self._plan.explanations[leg.name] = link.explanation
+        if link.route is not None:
+            self._plan.routes.append(link.route)
         return binding
 
     def _bridge(self, route: RouteConfig, source: Contract, target: Contract) -> tuple[Pattern, Pattern] | None:

@@ -50,7 +50,11 @@ class GatewaySection(_Section):
     deadline: Duration = Field(
         default=30.0, description="How long a call may take where its route says nothing; not of streams."
     )
-    drain: Duration = Field(default=25.0, description="How long calls in flight may take to finish at shutdown.")
+    drain: Duration = Field(
+        default=25.0,
+        description="How long calls in flight may take to finish at shutdown. Streams that don't end by themselves are "
+        "ended at once, all else with UNAVAILABLE in the last second of that time.",
+    )
     jobs: Jobs | None = Field(default=None, description="Where jobs are kept. Routes with `job:` need it.")
 
 

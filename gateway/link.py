@@ -107,7 +107,8 @@ class _AnyParams(Mapping[str, Type]):
 class Link:
     """Joins one leg.
 
-    problems: what is wrong and what is lost, once binding() was called. explanation: None where it can't be joined.
+    problems: what is wrong and what is lost, once binding() was called. explanation, route: None where it can't be
+        joined.
     """
 
     def __init__(self, leg: Leg, document: Document, metrics: Metrics, access: AccessLog | None) -> None:
@@ -125,6 +126,7 @@ class Link:
         self._params: frozenset[str] = frozenset()
         self.problems: list[Problem] = []
         self.explanation: Explanation | None = None
+        self.route: Route | None = None
 
     def binding(self) -> Binding | None:
         """None where a problem is fatal."""
@@ -163,7 +165,9 @@ class Link:
             stream_deadline=leg.stream_deadline,
             metrics=self._metrics.route(leg.name),
             access=self._access,
+            endless=leg.target.endless or leg.target_pattern is Pattern.SUBSCRIBE,
         )
+        self.route = served
         self.explanation = Explanation(
             leg.name,
             leg.source.describe,

@@ -17,6 +17,7 @@ from gateway.message import Context, Message
 from gateway.net.deadlines import Deadlines
 from gateway.observe import AccessLog, RouteMetrics
 from gateway.port import Contract, Service
+from gateway.reading import Reading
 from gateway.schema.names import failure_convention
 from gateway.schema.types import Record
 from gateway.schema.values import struct_of
@@ -25,6 +26,7 @@ from gateway.status import Code, Detail, Failure
 log = logging.getLogger("gateway.route")
 
 _CONVERTERS: Final = 256
+_NEVER: Final = float("inf")
 
 
 class FailureTranslator:
@@ -107,18 +109,23 @@ class Route:
     one_reply: a stream's caller may close it after the first reply, which is then the whole of it.
     deadline: seconds that a unary call may take, the caller's own deadline being respected if it is earlier.
     stream_deadline: the same for streams; infinity lets them live as long as the caller.
+    endless: no call of the upstream's comes to an end of its own.
     """
 
     __slots__ = (
+        "__weakref__",
         "_access",
         "_bridged",
         "_deadlines",
+        "_endless",
         "_failures",
         "_metrics",
         "_one_reply",
+        "_readings",
         "_reply",
         "_request",
         "_service",
+        "_stopping",
         "_stream_deadline",
         "name",
     )
@@ -137,6 +144,7 @@ class Route:
         stream_deadline: float,
         metrics: RouteMetrics,
         access: AccessLog | None,
+        endless: bool = False,
     ) -> None:
         self.name = name
         self._service = service
@@ -149,6 +157,21 @@ class Route:
         self._stream_deadline = stream_deadline
         self._metrics = metrics
         self._access = access
+        self._endless = endless
+        self._readings: set[Reading] = set()
+        self._stopping = False
+
+    def drain(self) -> None:
+        """What has no end of its own is ended; all else may come to its end."""
+        if self._endless:
+            self.end()
+
+    def end(self) -> None:
+        """All calls fail with UNAVAILABLE, those in flight and those that still come."""
+        self._stopping = True
+        self._deadlines.expire()
+        for reading in tuple(self._readings):
+            reading.end(_stopped())
 
     async def call(self, request: Message, context: Context) -> Message:
         context.route = self.name
@@ -159,6 +182,8 @@ class Route:
         code, why = Code.OK, ""
         start = perf_counter()
         try:
+            if self._stopping:
+                raise _stopped(sent=False)
             if self._bridged:
                 return await self._service.call(request, context)
             return self._reply(await self._service.call(self._request(request), context))
@@ -168,13 +193,13 @@ class Route:
             raise told from failure
         except asyncio.CancelledError:
             if armed.settle():
-                told = self._late()
+                told = _stopped() if self._stopping else self._late()
                 code, why = told.code, told.text
                 raise told from None
             code, why = Code.CANCELLED, context.departure.why
             raise
         except Exception as error:
-            told = self._surprise(error, None)
+            told = self._surprise(error)
             code, why = told.code, told.text
             raise told from None
         finally:
@@ -197,37 +222,37 @@ class Route:
         metrics.in_flight += 1
         code, why, answered = Code.OK, "", False
         start = perf_counter()
-        timer: asyncio.Timeout | None = None
+        reading = Reading()
+        timer = None if context.deadline == _NEVER else loop.call_at(context.deadline, reading.end, self._late())
+        self._readings.add(reading)
+        if self._stopping:
+            reading.end(_stopped(sent=False))
         if more is not None:
             more = self._counted(more)
         try:
             async with aclosing(self._service.stream(request, more, context)) as replies:
-                while True:
-                    # A timer around each step, not around the whole: between steps the caller's code runs.
-                    timer = None if context.deadline == float("inf") else asyncio.timeout_at(context.deadline)
-                    if timer is None:
-                        reply = await anext(replies, None)
-                    else:
-                        async with timer:
-                            reply = await anext(replies, None)
-                    if reply is None:
-                        return
+                while (reply := await reading.next(replies)) is not None:
                     metrics.messages_out += 1
                     answered = True
                     yield reply
         except Failure as failure:
-            told = self._failures.translate(failure)
+            told = failure if failure is reading.failure else self._failures.translate(failure)
             code, why = told.code, told.text
+            if told is failure:
+                raise
             raise told from failure
         except (asyncio.CancelledError, GeneratorExit) as error:
             if not (answered and self._one_reply and isinstance(error, GeneratorExit)):
                 code, why = Code.CANCELLED, context.departure.why
             raise
         except Exception as error:
-            told = self._surprise(error, timer)
+            told = self._surprise(error)
             code, why = told.code, told.text
             raise told from None
         finally:
+            if timer is not None:
+                timer.cancel()
+            self._readings.discard(reading)
             metrics.in_flight -= 1
             seconds = perf_counter() - start
             metrics.observe(code, seconds)
@@ -239,11 +264,13 @@ class Route:
             self._metrics.messages_in += 1
             yield message
 
-    def _surprise(self, error: Exception, timer: asyncio.Timeout | None) -> Failure:
-        if isinstance(error, TimeoutError) and timer is not None and timer.expired():
-            return self._late()
+    def _surprise(self, error: Exception) -> Failure:
         log.error("bug in route %s", self.name, exc_info=error)
         return Failure(Code.INTERNAL, "internal error")
 
     def _late(self) -> Failure:
         return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}")
+
+
+def _stopped(*, sent: bool = True) -> Failure:
+    return Failure(Code.UNAVAILABLE, "the gateway is stopping", retry_after=1.0, sent=sent)

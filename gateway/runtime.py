@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from gateway import config as configuration
 from gateway.admin import AdminServer
@@ -15,11 +17,16 @@ from gateway.net.network import Network
 from gateway.observe import AccessLog, Metrics
 from gateway.port import Inbound, Outbound
 from gateway.problem import ConfigError
+from gateway.route import Route
 
 log = logging.getLogger("gateway")
 
 PENDING_SECONDS: Final = (0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts to get contracts that were not available; the last one repeats."""
+
+LAST_SECONDS: Final = 1.0
+LAST_SHARE: Final = 0.2
+"""The end of the time for draining, in which callers are told that they won't be answered."""
 
 
 class Runtime:
@@ -41,6 +48,7 @@ class Runtime:
         self._retry: asyncio.Task[None] | None = None
         self._started: list[Inbound | Outbound] = []
         self._jobs: Jobs | None = None
+        self._routes: WeakSet[Route] = WeakSet()  # those of former plans too that still have calls
         self.plan: Plan | None = None
         self.draining = False
 
@@ -71,7 +79,8 @@ class Runtime:
             await self.stop()
 
     async def drain(self) -> None:
-        """Accept nothing new and finish what is in flight, within the configured time. Readiness goes first."""
+        """Accept nothing new and finish what is in flight, within the configured time. Readiness goes first. What can't
+        finish is told so: streams without an end of their own at once, all else shortly before the time is up."""
         self.draining = True
         if self._retry is not None:
             self._retry.cancel()
@@ -79,13 +88,22 @@ class Runtime:
             return
         grace = self.plan.config.gateway.drain
         log.info("draining for at most %gs", grace)
+        ends = asyncio.get_running_loop().time() + grace
+        last = min(LAST_SECONDS, grace * LAST_SHARE)
         drains = [asyncio.create_task(inbound.drain()) for inbound in self.plan.inbounds.values()]
-        if drains:
-            _, late = await asyncio.wait(drains, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                log.warning("%d endpoints had calls in flight after %gs; they are cut", len(late), grace)
+        await asyncio.sleep(0)  # a caller that comes back at once must not come here
+        for route in self._routes:
+            route.drain()
+        late = await _unfinished(drains, grace - last)
+        if late:
+            log.warning("%d endpoints had calls in flight after %gs; they are ended", len(late), grace - last)
+            for route in self._routes:
+                route.end()
+            late = await _unfinished(late, ends - asyncio.get_running_loop().time())
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("%d endpoints were not done after %gs; they are cut", len(late), grace)
 
     async def stop(self) -> None:
         if self._retry is not None:
@@ -126,6 +144,7 @@ class Runtime:
             self._started.remove(side)
             await side.stop()
         self.plan = plan
+        self._routes.update(plan.routes)
 
     async def _keep_jobs(self, plan: Plan) -> None:
         """Those of the plan go on before callers ask for them."""
@@ -151,3 +170,7 @@ class Runtime:
             for route in self.plan.pending.keys() - plan.pending.keys():
                 log.info("route %s is ready", route)
             await self._apply(plan)
+
+
+async def _unfinished(tasks: Collection["asyncio.Task[Any]"], seconds: float) -> set["asyncio.Task[Any]"]:
+    return (await asyncio.wait(tasks, timeout=max(0.0, seconds)))[1] if tasks else set()

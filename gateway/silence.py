@@ -6,9 +6,10 @@ from contextlib import aclosing
 from typing import Final
 
 from gateway.message import Context, Message
-from gateway.net.deadlines import Armed, Deadlines
+from gateway.net.deadlines import Deadlines
 from gateway.pattern import Count, Pattern
 from gateway.port import Service
+from gateway.reading import Reading
 from gateway.status import Code, Failure
 
 _NEVER: Final = float("inf")
@@ -42,17 +43,13 @@ class SilenceLimit:
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        watch = _Watch(self._seconds)
+        watch = _Watch(self._seconds, self._failure())
         if more is not None and self._requests_first:
             more = _Requests(more, watch)
         try:
             async with aclosing(self._service.stream(request, more, context)) as replies:
                 while (reply := await watch.reply(replies)) is not None:
                     yield reply
-        except asyncio.CancelledError:
-            if watch.expired:
-                raise self._failure() from None
-            raise
         finally:
             watch.end()
 
@@ -63,39 +60,29 @@ class SilenceLimit:
 class _Watch:
     """One stream's timer; it looks at when the wait began, so that a message costs no timer of its own.
 
-    expired: it was too long, and nothing else, that ended reply(). Ends with end().
+    failure: how it ends the stream. Ends with end().
     """
 
-    __slots__ = ("_asking", "_loop", "_seconds", "_timer", "_waiting", "expired")
+    __slots__ = ("_asking", "_at", "_failure", "_loop", "_reading", "_seconds", "_timer")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, failure: Failure) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
-        self._waiting: Armed | None = None
+        self._failure = failure
+        self._reading = Reading()
         self._asking = False
+        self._at = _NEVER
         self._timer = self._loop.call_later(seconds, self._check)
-        self.expired = False
 
     async def reply(self, replies: AsyncGenerator[Message, None]) -> Message | None:
-        """The next one, or None at the end. Raises CancelledError once it took too long."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a stream is read in a task")
-        # Each reply may be waited for in a task of its own.
-        waiting = self._waiting = Armed(task, self._due())
-        try:
-            return await anext(replies, None)
-        except asyncio.CancelledError:
-            self.expired = waiting.settle()
-            raise
-        finally:
-            self._waiting = None
+        """As Reading.next."""
+        self._at = self._due()
+        return await self._reading.next(replies)
 
     def ask(self, *, asking: bool) -> None:
         """Whether the upstream waits for the caller."""
         self._asking = asking
-        if self._waiting is not None:
-            self._waiting.at = self._due()
+        self._at = self._due()
 
     def end(self) -> None:
         self._timer.cancel()
@@ -104,9 +91,9 @@ class _Watch:
         return _NEVER if self._asking else self._loop.time() + self._seconds
 
     def _check(self) -> None:
-        rest = _NEVER if self._waiting is None else self._waiting.at - self._loop.time()
-        if self._waiting is not None and rest <= 0:
-            self._waiting.expire()
+        rest = self._at - self._loop.time() if self._reading.waits else _NEVER
+        if rest <= 0:
+            self._reading.end(self._failure)
         else:
             self._timer = self._loop.call_later(min(rest, self._seconds), self._check)
 

@@ -76,6 +76,7 @@ class EventsOutbound:
             unknown=endpoint.unknown,
             sources=said or heard,
             opening=heard if publishes else {},
+            endless=subscribes,
             receipt={name: type_ for name, type_ in receipt.items() if bus is None or name != "position"},
             headers=endpoint.forwarded,
             describe="; ".join(told),

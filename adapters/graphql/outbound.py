@@ -97,6 +97,7 @@ class GraphqlOutbound:
             request=operation.request,
             reply=operation.reply,
             unknown=Unknown.DROP,
+            endless=operation.pattern is Pattern.SERVER_STREAM,
             headers=self._endpoint.forwarded,
             describe=f"GraphQL {operation.name} at {self._target}{cut}",
             wire=operation,

@@ -276,7 +276,7 @@ def _conversation(binding: Binding, speech: _Speech) -> Callable[[WebSocket, _He
         except Failure as failure:
             await speech.fail(socket, failure)
             return
-        socket.reads_while_draining = not subscribes
+        socket.reads_while_draining = True
         pushing = push(socket, stream(request, more, head.context()))
         if many:
             await pushing
@@ -297,7 +297,7 @@ async def _requests(socket: WebSocket, head: _Head) -> AsyncIterator[Message]:
 
 
 async def _while_quiet(socket: WebSocket, pushing: "asyncio.Task[None]", speech: _Speech) -> None:
-    """Wait for the push. A caller that sends what nobody takes cancels it, and so does draining."""
+    """Wait for the push. A caller that sends what nobody takes cancels it."""
     listening = asyncio.create_task(_unexpected(socket))
     try:
         await asyncio.wait((pushing, listening), return_when=asyncio.FIRST_COMPLETED)

@@ -32,8 +32,9 @@ class Armed:
         self.timer: asyncio.TimerHandle | None = None
 
     def expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
+        if not self._expired:
+            self._expired = True
+            self._task.cancel()
 
     def settle(self) -> bool:
         """Take back the cancellation, if there was one. Whether the deadline alone had asked for it."""
@@ -48,11 +49,12 @@ class Deadlines:
     seconds: how long a call may take.
     """
 
-    __slots__ = ("_armed", "_loop", "_timer", "seconds")
+    __slots__ = ("_armed", "_hurried", "_loop", "_timer", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._armed: dict[Armed, None] = {}
+        self._hurried: set[Armed] = set()  # with timers of their own
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -68,6 +70,7 @@ class Deadlines:
         if latest < at:
             armed = Armed(task, latest)
             armed.timer = loop.call_at(latest, armed.expire)
+            self._hurried.add(armed)
             return armed
         armed = Armed(task, at)
         self._armed[armed] = None
@@ -79,8 +82,19 @@ class Deadlines:
         armed.settle()
         if armed.timer is not None:
             armed.timer.cancel()
+            self._hurried.discard(armed)
         else:
             self._armed.pop(armed, None)
+
+    def expire(self) -> None:
+        """The time of all that are timed now is up."""
+        due = [*self._armed, *self._hurried]
+        self._armed.clear()
+        self._hurried.clear()
+        for armed in due:
+            if armed.timer is not None:
+                armed.timer.cancel()
+            armed.expire()
 
     def _due(self) -> None:
         loop = asyncio.get_running_loop()

@@ -145,8 +145,8 @@ async def test_drain_is_bounded(tmp_path: Path) -> None:
         flying = asyncio.create_task(call(port, "/orders", {}))
         await _until_in_flight(gateway)
         assert await gateway.terminate() == 0
-        with pytest.raises((OSError, urllib.error.URLError)):
-            await flying
+        status, problem = await flying
+        assert (status, problem["code"], problem["detail"]) == (503, "UNAVAILABLE", "the gateway is stopping")
         assert "in flight" in gateway.log.read_text()
     await runner.cleanup()
 

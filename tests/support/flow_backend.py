@@ -1,8 +1,8 @@
 """A backend in a process of its own that streams without end in every protocol: to be frozen, killed and watched.
 
 A request names a mode and a label, "flood-LABEL". flood: messages of 64 KiB as fast as they are taken. tick: small
-ones, twenty a second. What the label's streams did is told at GET /stats. Orders are noted by their message-id, and
-told at GET /orders.
+ones, twenty a second. short: as tick, and an end after SHORT of them. What the label's streams did is told at GET
+/stats. Orders are noted by their message-id, and told at GET /orders.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 MESSAGE_BYTES = 64 * 1024
+SHORT = 40
 ORDERS = "shop.orders.v1.Orders"
 SDL = (
     "type Query { ready: Boolean } type Subscription { events(mode: String!): Event! } type Event { orderId: String! }"
@@ -102,11 +103,11 @@ class _Streams:
         return mode, self.stats.setdefault(label, {"opened": 0, "sent": 0, "received": 0, "ended": 0})
 
     async def texts(self, request: str) -> AsyncGenerator[str, None]:
-        """Without end. A message counts as sent once the next one is asked for."""
+        """A message counts as sent once the next one is asked for."""
         mode, stats = self.of(request)
         stats["opened"] += 1
         try:
-            while True:
+            while mode != "short" or stats["sent"] < SHORT:
                 yield _FLOOD if mode == "flood" else "tick"
                 stats["sent"] += 1
                 await asyncio.sleep(0 if mode == "flood" else 0.05)

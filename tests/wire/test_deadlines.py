@@ -39,6 +39,17 @@ async def test_a_call_that_takes_too_long_is_cancelled_and_others_are_not() -> N
     assert task.cancelling() == 0
 
 
+async def test_the_time_of_all_can_be_up_at_once() -> None:
+    deadlines = Deadlines(60)
+    soon = asyncio.get_running_loop().time() + 30
+    calls = [asyncio.create_task(call(deadlines, latest, asyncio.Event().wait)) for latest in (FOREVER, soon, FOREVER)]
+    await asyncio.sleep(0.01)
+    deadlines.expire()
+    deadlines.expire()
+    assert await asyncio.gather(*calls) == ["late"] * 3
+    assert await call(deadlines, FOREVER, lambda: asyncio.sleep(0)) == "done"
+
+
 async def test_the_deadline_counts_from_each_calls_own_start() -> None:
     deadlines = Deadlines(0.1)
     first = asyncio.create_task(call(deadlines, FOREVER, lambda: asyncio.sleep(0.02)))

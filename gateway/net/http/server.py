@@ -309,7 +309,10 @@ class HttpServer:
                 elif self._draining:
                     response.force_close()
                 return cast(web.StreamResponse, response)
-            return await _stream(request, reply, body)
+            streamed = await _stream(request, reply, body)
+            if self._draining:
+                streamed.force_close()  # its caller comes back, elsewhere
+            return streamed
         finally:
             self._busy -= 1
             if not self._busy:
