@@ -259,8 +259,7 @@ class _Compiler:
         self._problems.extend(link.problems)
         if link.explanation is not None:
             self._plan.explanations[leg.name] = link.explanation
-        if link.route is not None:
-            self._plan.routes.append(link.route)
+        self._plan.routes.extend(link.routes)
         return binding
 
     def _bridge(self, route: RouteConfig, source: Contract, target: Contract) -> tuple[Pattern, Pattern] | None:
@@ -330,4 +329,7 @@ class _Compiler:
 
 def _pending(name: str, address: Any, contract: Contract, why: str) -> Binding:
     pattern = next(pattern for pattern in _ORDER if pattern in contract.patterns)
-    return Binding(name, address, contract, pattern, _Pending(name, why), frozenset())
+    pending = _Pending(name, why)
+    requests, replies = (contract.format, *contract.formats), (contract.replies, *contract.reply_formats)
+    variants = {(asked.name, told.name): pending for asked in requests for told in replies}
+    return Binding(name, address, contract, pattern, pending, frozenset(), variants=variants)

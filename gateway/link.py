@@ -1,13 +1,15 @@
 """Link: two contracts joined into a Binding: types, mapping, steps, service."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway import bridge
 from gateway.binding import UnboundError, binder, relaxed, taker
-from gateway.bridge import Bridge, Replies, Requests
+from gateway.bridge import Bridge, Replies, Requests, Step
+from gateway.codecs.format import Format, NoFormError
 from gateway.config import Translate
 from gateway.conversion import Finding
 from gateway.document import Document
@@ -107,8 +109,8 @@ class _AnyParams(Mapping[str, Type]):
 class Link:
     """Joins one leg.
 
-    problems: what is wrong and what is lost, once binding() was called. explanation, route: None where it can't be
-        joined.
+    problems: what is wrong and what is lost, once binding() was called. explanation: None where it can't be
+        joined. routes: one for each variant of the binding.
     """
 
     def __init__(self, leg: Leg, document: Document, metrics: Metrics, access: AccessLog | None) -> None:
@@ -126,48 +128,61 @@ class Link:
         self._params: frozenset[str] = frozenset()
         self.problems: list[Problem] = []
         self.explanation: Explanation | None = None
-        self.route: Route | None = None
+        self.routes: list[Route] = []
 
     def binding(self) -> Binding | None:
         """None where a problem is fatal."""
         leg = self._leg
-        opening, request, gather_request, request_text = self._request()
-        reply, gather_reply, reply_text = self._reply()
+        try:
+            opening, requests, gather_request, request_text = self._request()
+            replies, gather_reply, reply_text = self._reply()
+        except NoFormError as error:
+            self._refuse(leg.keys, str(error))
+            return None
         self._check_losses()
         if any(problem.fatal for problem in self.problems):
             return None
         service = leg.service()
         bridged = not (leg.source_pattern.unary and leg.target_pattern.unary)
-        if bridged:
-            if leg.silence < float("inf"):
-                service = SilenceLimit(service, leg.target_pattern, leg.silence)
-            service = Bridge(
-                service,
-                leg.source_pattern,
-                leg.target_pattern,
-                leg.requests,
-                leg.replies,
-                opening=opening,
+        if bridged and leg.silence < float("inf"):
+            service = SilenceLimit(service, leg.target_pattern, leg.silence)
+        failures = FailureTranslator(leg.source, leg.target, leg.errors)
+
+        def served(request: Step, reply: Step) -> Route:
+            return Route(
+                leg.name,
+                service
+                if not bridged
+                else Bridge(
+                    service,
+                    leg.source_pattern,
+                    leg.target_pattern,
+                    leg.requests,
+                    leg.replies,
+                    opening=opening,
+                    request=request,
+                    reply=reply,
+                    gather_request=gather_request,
+                    gather_reply=gather_reply,
+                ),
                 request=request,
                 reply=reply,
-                gather_request=gather_request,
-                gather_reply=gather_reply,
+                bridged=bridged,
+                one_reply=leg.source_pattern.replies is Count.ONE,
+                failures=failures,
+                deadline=leg.deadline,
+                stream_deadline=leg.stream_deadline,
+                metrics=self._metrics.route(leg.name),
+                access=self._access,
+                endless=leg.target.endless or leg.target_pattern is Pattern.SUBSCRIBE,
             )
-        served = Route(
-            leg.name,
-            service,
-            request=request,
-            reply=reply,
-            bridged=bridged,
-            one_reply=leg.source_pattern.replies is Count.ONE,
-            failures=FailureTranslator(leg.source, leg.target, leg.errors),
-            deadline=leg.deadline,
-            stream_deadline=leg.stream_deadline,
-            metrics=self._metrics.route(leg.name),
-            access=self._access,
-            endless=leg.target.endless or leg.target_pattern is Pattern.SUBSCRIBE,
-        )
-        self.route = served
+
+        variants = {
+            (asked, told): served(request, reply)
+            for asked, request in requests.items()
+            for told, reply in replies.items()
+        }
+        self.routes = list(variants.values())
         self.explanation = Explanation(
             leg.name,
             leg.source.describe,
@@ -186,13 +201,14 @@ class Link:
             leg.address,
             leg.source,
             leg.source_pattern,
-            served,
+            variants.pop((leg.source.format.name, leg.source.replies.name)),
             frozenset(self._headers),
             leg.target_pattern.replies is Count.NONE,
             self._served_request,
             self._served_reply,
             self._params,
             leg.link,
+            variants,
         )
 
     def _note(self, translation: Translation, key: str) -> None:
@@ -223,7 +239,7 @@ class Link:
     def _refuse(self, keys: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(self._document.problem(keys, message, hint))
 
-    def _request(self) -> tuple[bridge.Step, bridge.Step, bridge.GatherStep | None, str]:
+    def _request(self) -> tuple[Step, dict[str, Step], bridge.GatherStep | None, str]:
         source, target, leg = self._source, self._target, self._leg
         declared: dict[str, Type] = {**source.metadata, **dict.fromkeys(source.params, STRING)}
         params: Mapping[str, Type] = _AnyParams(declared) if source.open_params else declared
@@ -270,33 +286,36 @@ class Link:
             take = taker(translation.target, target.params) if target.params else None
         except UnboundError as error:
             self._refuse(leg.target_keys, str(error))
-        decode = source.format.decoder(decoded, source.unknown)
         encode = target.format.encoder(translation.target)
         binds = bind is not None and decoded != ANY
-        passes = source.format == target.format and translation.apply is None and not binds and take is None
+        as_it_is = translation.apply is None and not binds and take is None
         text = f"{source.format.name} {decoded} -> {target.format.name} {translation.target}"
-        step = request_step(
-            decode,
-            bind,
-            sources.apply if sources else None,
-            translation.apply,
-            take,
-            None if passes else encode,
-            forward,
-            null_passes=decoded == ANY,
-        )
-        gather = (
-            gather_request_step(decode, sources.apply if sources else None, translation.apply, take, encode)
-            if gathered
-            else None
-        )
-        head = opening_step(opening.apply if opening else None, forward)
-        return head, step, gather, text + (", bytes pass through" if passes else "")
 
-    def _reply(self) -> tuple[bridge.Step, bridge.GatherStep | None, str]:
+        def step(format_: Format) -> Step:
+            return request_step(
+                format_.decoder(decoded, source.unknown),
+                bind,
+                sources.apply if sources else None,
+                translation.apply,
+                take,
+                None if as_it_is and format_ == target.format else encode,
+                forward,
+                null_passes=decoded == ANY,
+            )
+
+        gather = None
+        if gathered:
+            decode = source.format.decoder(decoded, source.unknown)
+            gather = gather_request_step(decode, sources.apply if sources else None, translation.apply, take, encode)
+        head = opening_step(opening.apply if opening else None, forward)
+        passes = as_it_is and source.format == target.format
+        steps = _steps(source.format, source.formats, step)
+        return head, steps, gather, text + (", bytes pass through" if passes else "")
+
+    def _reply(self) -> tuple[dict[str, Step], bridge.GatherStep | None, str]:
         source, target, leg = self._source, self._target, self._leg
         if leg.source_pattern.replies is Count.NONE:
-            return discarded, None, "none"
+            return {source.replies.name: discarded}, None, "none"
         title = f"{leg.name}.reply"
         if leg.target_pattern.replies is Count.NONE:
             return self._accepted(title)
@@ -310,14 +329,21 @@ class Link:
             decoded = translation.source.item if isinstance(translation.source, List) else ANY
         decode = target.replies.decoder(decoded, target.unknown)
         self._served_reply = translation.target
-        encode = source.replies.encoder(translation.target)
         passes = source.replies == target.replies and translation.apply is None
-        step = reply_step(decode, translation.apply, None if passes else encode, target.headers)
-        gather = gather_reply_step(decode, translation.apply, encode) if gathered else None
-        text = f"{target.replies.name} {decoded} -> {source.replies.name} {translation.target}"
-        return step, gather, text + (", bytes pass through" if passes else "")
 
-    def _accepted(self, title: str) -> tuple[bridge.Step, bridge.GatherStep | None, str]:
+        def step(format_: Format) -> Step:
+            as_it_is = format_ == target.replies and translation.apply is None
+            encode = None if as_it_is else format_.encoder(translation.target)
+            return reply_step(decode, translation.apply, encode, target.headers)
+
+        gather = None
+        if gathered:
+            gather = gather_reply_step(decode, translation.apply, source.replies.encoder(translation.target))
+        text = f"{target.replies.name} {decoded} -> {source.replies.name} {translation.target}"
+        steps = _steps(source.replies, source.reply_formats, step)
+        return steps, gather, text + (", bytes pass through" if passes else "")
+
+    def _accepted(self, title: str) -> tuple[dict[str, Step], bridge.GatherStep | None, str]:
         """The reply to a caller of a one-way upstream: its receipt, or what the map makes of it."""
         source, target, leg = self._source, self._target, self._leg
         receipt = Record("receipt", [Field(name, type_) for name, type_ in target.receipt.items()])
@@ -325,14 +351,14 @@ class Link:
             self._served_reply = receipt
             struct = struct_of(receipt)
             names = frozenset(target.receipt)
-            encode = source.replies.encoder(receipt)
-            return (
-                accepted_step(
-                    lambda params: struct(**{name: value for name, value in params.items() if name in names}), encode
-                ),
-                None,
-                f"accepted -> {source.replies.name} receipt",
+
+            def told(params: Mapping[str, Any]) -> Any:
+                return struct(**{name: value for name, value in params.items() if name in names})
+
+            steps = _steps(
+                source.replies, source.reply_formats, lambda format_: accepted_step(told, format_.encoder(receipt))
             )
+            return steps, None, f"accepted -> {source.replies.name} receipt"
         nothing = Record("nothing")
         rules = {**_by_name(target.receipt, source.reply, leg.reply.map or {}), **(leg.reply.map or {})}
         translation = compile_mapping(
@@ -340,14 +366,23 @@ class Link:
         )
         self._note(translation, "reply")
         self._served_reply = translation.target
-        encode = source.replies.encoder(translation.target)
         empty = struct_of(nothing)()
         apply = translation.apply or (lambda value, params, headers, key: value)
-        return (
-            accepted_step(lambda params: apply(empty, params, (), None), encode),
-            None,
-            f"accepted -> {source.replies.name} {translation.target}",
-        )
+
+        def step(format_: Format) -> Step:
+            return accepted_step(lambda params: apply(empty, params, (), None), format_.encoder(translation.target))
+
+        steps = _steps(source.replies, source.reply_formats, step)
+        return steps, None, f"accepted -> {source.replies.name} {translation.target}"
+
+
+def _steps(format_: Format, others: Iterable[Format], step: Callable[[Format], Step]) -> dict[str, Step]:
+    """By the format's name; without those others that the type has no form in."""
+    steps = {format_.name: step(format_)}
+    for other in others:
+        with suppress(NoFormError):
+            steps[other.name] = step(other)
+    return steps
 
 
 def _by_name(receipt: Mapping[str, Type], reply: Type | None, rules: Rules) -> Rules:

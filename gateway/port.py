@@ -69,6 +69,8 @@ class Contract:
     patterns: those that the address can be used with; several where the protocol adapts (an HTTP path).
     format: how request bodies are read (inbound) or written (outbound) on this side.
     reply_format: the same of replies, where it differs (a query string in, JSON out).
+    formats, reply_formats: inbound only: in which else a caller may send a request, and may want the reply. Names are
+        distinct. Those that the route's types have no form in are left out of Binding.variants.
     request, reply: None where the side is untyped: it then takes the other side's type.
     unknown: what to do with unknown members that come *from* this side.
     params: names that addressing captures (inbound: bound into the request by name unless the mapping takes them;
@@ -98,6 +100,8 @@ class Contract:
     patterns: frozenset[Pattern]
     format: Format
     reply_format: Format | None = None
+    formats: tuple[Format, ...] = ()
+    reply_formats: tuple[Format, ...] = ()
     request: Type | None = None
     reply: Type | None = None
     unknown: Unknown = Unknown.REJECT
@@ -169,6 +173,8 @@ class Binding(msgspec.Struct, frozen=True):
     """A route as its inbound sees it.
 
     pattern: the one of contract.patterns that was chosen.
+    service: reads contract.format and writes contract.replies.
+    variants: the route as a Service for other formats, by the names of the request's and of the reply's.
     headers: names, lower case, that the route wants in Message.headers; no others need be collected.
     accepted: a reply says no more than that the message was delivered one way (HTTP's 202).
     request, reply: the types of one message in contract.format and contract.replies, what addressing captures included;
@@ -189,6 +195,7 @@ class Binding(msgspec.Struct, frozen=True):
     reply: Type | None = None
     params: frozenset[str] = frozenset()
     link: str = ""
+    variants: Mapping[tuple[str, str], Service] = {}
 
 
 class Inbound(Protocol):

@@ -1,6 +1,6 @@
 """HTTP requests as calls of routes."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ from gateway.net.http.failure import PayloadTooLarge
 from gateway.net.http.json_stream import NDJSON, LineReader, array_items
 from gateway.net.http.media_type import JSON, check_media_type
 from gateway.net.http.mounted import Mounted
+from gateway.net.http.negotiation import ANYTHING, Negotiation, format_named
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest, HttpRoute
@@ -26,6 +27,8 @@ from gateway.schema.types import STRING, Operation
 from gateway.status import Failure
 
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
+_WRITTEN: Final = ("msgpack", "protobuf")
+"""Formats of replies besides JSON."""
 
 
 class HttpInbound(Mounted):
@@ -35,6 +38,8 @@ class HttpInbound(Mounted):
         super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
         self._json = endpoint.format
+        self._formats = {name: format_named(name, self._json) for name in ("json", *endpoint.formats)}
+        self._written = tuple(self._formats[name] for name in endpoint.formats if name in _WRITTEN)
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
@@ -51,6 +56,8 @@ class HttpInbound(Mounted):
             patterns=_patterns(address, bodyless),
             format=FormFormat() if bodyless else self._json,
             reply_format=self._json,
+            formats=() if bodyless else tuple(self._formats.values())[1:],
+            reply_formats=self._written,
             unknown=self._endpoint.unknown,
             params=wire.template.names,
             open_params=not bodyless,
@@ -65,6 +72,8 @@ class HttpInbound(Mounted):
             patterns=frozenset(patterns),
             format=OperationFormat(operation, self._json),
             reply_format=self._json,
+            formats=tuple(OperationFormat(operation, other) for other in tuple(self._formats.values())[1:]),
+            reply_formats=self._written,
             request=operation.request,
             reply=operation.reply,
             unknown=self._endpoint.unknown,
@@ -104,33 +113,37 @@ class HttpInbound(Mounted):
         return self._server_stream(binding)
 
     def _unary(self, binding: Binding) -> Handler:
-        read = self._reader(binding)
-        call = binding.service.call
+        negotiation = self._negotiation(binding)
+        read = self._reader(binding, negotiation)
         link = binding.link
         wire: Wire = binding.contract.wire
         status = wire.binding.status if wire.binding else 202 if binding.accepted else 200
+        default = negotiation.default
 
         async def handle(request: HttpRequest) -> HttpReply:
             try:
-                message = await read(request)
-                reply = await call(message, request.context())
+                accept = request.headers.get("accept", "")
+                told = default if accept in ANYTHING or status == 204 else negotiation.reply(accept)
+                asked, message = await read(request)
+                reply = await told.services[asked].call(message, request.context())
             except Failure as failure:
                 return problem_reply(failure)
             if reply.body is None or status == 204:
                 return HttpReply(204, _reply_headers(reply, ()))
-            own = (*_JSON_HEADERS, ("Location", reply.params[link])) if link else _JSON_HEADERS
+            own = (*told.headers, ("Location", reply.params[link])) if link else told.headers
             return HttpReply(status, _reply_headers(reply, own), reply.body)
 
         return handle
 
     def _server_stream(self, binding: Binding) -> Handler:
-        read = self._reader(binding)
-        service: Service = binding.service
+        negotiation = self._negotiation(binding)
+        read = self._reader(binding, negotiation)
+        services = negotiation.default.services
 
         async def handle(request: HttpRequest) -> HttpReply:
             try:
-                message = await read(request)
-                return await _streamed(request, service.stream(message, None, request.context()))
+                asked, message = await read(request)
+                return await _streamed(request, services[asked].stream(message, None, request.context()))
             except Failure as failure:
                 return problem_reply(failure)
 
@@ -162,36 +175,49 @@ class HttpInbound(Mounted):
 
         return handle
 
-    def _reader(self, binding: Binding) -> Callable[[HttpRequest], Any]:
-        """Reads one request message."""
+    def _negotiation(self, binding: Binding) -> Negotiation[Service]:
+        contract = binding.contract
+        requests = {format_.name: name for name, format_ in self._formats.items()}
+        operation: Operation | None = contract.wire.operation
+        if operation is not None:
+            requests = {OperationFormat(operation, format_).name: name for name, format_ in self._formats.items()}
+        replies = {format_.name: name for name, format_ in self._formats.items()}
+        default = (contract.format.name, contract.replies.name)
+        return Negotiation(requests, replies, {default: binding.service, **binding.variants})
+
+    def _reader(
+        self, binding: Binding, negotiation: Negotiation[Service]
+    ) -> Callable[[HttpRequest], Awaitable[tuple[str, Message]]]:
+        """Reads one request message; with the name of its format."""
         wanted = tuple(binding.headers)
         limit = self._endpoint.max_body_bytes
+        plain = binding.contract.format.name
         if binding.contract.wire.operation is not None:
 
-            async def read_call(request: HttpRequest) -> Message:
-                body = await request.body(limit)
+            async def read_call(request: HttpRequest) -> tuple[str, Message]:
+                asked, body = plain, await request.body(limit)
                 if body:
-                    _check_json(request.headers.get("content-type", ""))
-                return Message(_whole_call(request, body), request.wanted(wanted), request.params)
+                    asked, body = negotiation.request(request.headers.get("content-type", ""), body)
+                return asked, Message(_whole_call(request, body), request.wanted(wanted), request.params)
 
             return read_call
         if binding.contract.wire.method in BODYLESS:
 
-            async def read_query(request: HttpRequest) -> Message:
-                return Message(request.query.encode(), request.wanted(wanted), request.params)
+            async def read_query(request: HttpRequest) -> tuple[str, Message]:
+                return plain, Message(request.query.encode(), request.wanted(wanted), request.params)
 
             return read_query
 
-        async def read(request: HttpRequest) -> Message:
-            body = await request.body(limit)
+        async def read(request: HttpRequest) -> tuple[str, Message]:
+            asked, body = plain, await request.body(limit)
             if body:
                 content_type = request.headers.get("content-type", "")
                 if content_type != JSON:
-                    _check_json(content_type)
+                    asked, body = negotiation.request(content_type, body)
             params: Any = request.params or NO_PARAMS
             if request.query:
                 params = {**parse_form(request.query.encode()), **request.params}
-            return Message(body, request.wanted(wanted) if wanted else (), params)
+            return asked, Message(body, request.wanted(wanted) if wanted else (), params)
 
         return read
 
@@ -214,7 +240,7 @@ def _link(wire: Wire) -> Callable[[Mapping[str, str]], str] | None:
     return link
 
 
-def _whole_call(request: HttpRequest, body: bytes) -> HttpCall:
+def _whole_call(request: HttpRequest, body: Any) -> HttpCall:
     return HttpCall(request.params, request.query, request.headers, body)
 
 
@@ -234,10 +260,6 @@ def _reply_headers(reply: Message, base: Sequence[tuple[str, str]]) -> Sequence[
     if not reply.headers:
         return base
     return [*base, *crossing(reply.headers)]
-
-
-def _check_json(content_type: str) -> None:
-    check_media_type(content_type, (JSON,), suffixes=True)
 
 
 async def _streamed(request: HttpRequest, replies: AsyncGenerator[Message, None]) -> HttpReply:

@@ -1,14 +1,14 @@
 """application/x-www-form-urlencoded: query strings and form bodies, typed. Nested members are dotted (filter.name=x),
 lists repeat their name, as google.api.http has it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from gateway.codecs.format import Decode, Encode, Unknown
+from gateway.codecs.format import Decode, Encode, NoFormError, Unknown
 from gateway.codecs.json.format import JsonFormat, read
 from gateway.schema.names import convention
 from gateway.schema.types import ANY, BOOL, Field, List, Record, Type
@@ -26,8 +26,12 @@ class FormFormat:
         return "form"
 
     def decoder(self, type_: Type, unknown: Unknown) -> Decode:
+        """Raises NoFormError for what has no members."""
+        if type_ != ANY and not isinstance(type_, Record):
+            raise NoFormError(f"{type_} can't come as a query or form")
+
         def decode(body: bytes) -> Any:
-            return read(type_, _tree(type_, parse_form(body)), unknown)
+            return read(type_, tree(type_, parse_form(body)), unknown)
 
         return decode
 
@@ -61,15 +65,16 @@ def parse_form(body: bytes) -> dict[str, str | list[str]]:
     return fields
 
 
-def _tree(type_: Type, fields: dict[str, str | list[str]]) -> Any:
-    """Dotted names as nested objects, and texts in the forms that JSON would have."""
-    if type_ == ANY:
-        return fields
+def tree(type_: Type, fields: Mapping[str, Any], leaf: "Leaf | None" = None) -> Any:
+    """Dotted names as nested objects, and values in the forms that JSON would have.
+
+    fields: name -> value, or a list of them where the name is repeated. leaf: as text_value, where they are no text.
+    """
     if not isinstance(type_, Record):
-        raise invalid(f"{type_} can't come as a query or form")
-    tree: dict[str, Any] = {}
+        return fields
+    found: dict[str, Any] = {}
     for name, value in fields.items():
-        node, record, steps = tree, type_, name.split(".")
+        node, record, steps = found, type_, name.split(".")
         for depth, step in enumerate(steps):
             field = find_field(record, step)
             where = f"$.{name}"
@@ -79,12 +84,12 @@ def _tree(type_: Type, fields: dict[str, str | list[str]]) -> Any:
             if depth == len(steps) - 1:
                 if field.name in node:
                     raise invalid("given twice, under two of its names", where)
-                node[field.name] = typed_text(field, value, where)
+                node[field.name] = typed_text(field, value, where, leaf)
             elif isinstance(field.type, Record):
                 node, record = node.setdefault(field.name, {}), field.type
             else:
                 raise invalid(f"{field.name} has no members", where)
-    return tree
+    return found
 
 
 def find_field(record: Record, name: str) -> Field | None:
@@ -96,19 +101,25 @@ def find_field(record: Record, name: str) -> Field | None:
     return next((field for field in record.fields if convention(field.name) == wanted), None)
 
 
-def typed_text(field: Field, value: str | list[str], path: str) -> Any:
+def typed_text(field: Field, value: Any, path: str, leaf: "Leaf | None" = None) -> Any:
     """Text in the form that JSON has for the field's type. Raises Failure(INVALID_ARGUMENT) for what no text can be."""
+    form = leaf or text_value
     match field.type:
         case List(item):
             values = value if isinstance(value, list) else [value]
-            return [_leaf(item, text, path) for text in values]
+            return [form(item, text, path) for text in values]
         case other:
             if isinstance(value, list):
                 raise invalid("given more than once", path)
-            return _leaf(other, value, path)
+            return form(other, value, path)
 
 
-def _leaf(type_: Type, text: str, path: str) -> Any:
+Leaf = Callable[[Type, Any, str], Any]
+"""(type, one value, path) -> the form that JSON has for it. Raises Failure(INVALID_ARGUMENT)."""
+
+
+def text_value(type_: Type, text: str, path: str) -> Any:
+    """A Leaf of text."""
     if type_ == BOOL:
         return {"true": True, "false": False}.get(text, text)
     if isinstance(type_, Record | List):

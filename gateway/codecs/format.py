@@ -15,6 +15,10 @@ Encode = Callable[[Any], Any]
 """Plain value -> wire form; may change the value in place. Raises Failure(INVALID_ARGUMENT) with the path."""
 
 
+class NoFormError(ValueError):
+    """A type that a format has no form for; the text says why."""
+
+
 class Unknown(Enum):
     """What a decoder does with a member that the type does not have."""
 
@@ -38,6 +42,8 @@ class Format(Protocol):
     The wire form is bytes, unless the adapter that owns the format hands over something already parsed.
 
     encoded: the type of what encoders make, which msgspec can write and read, so that a message can be kept.
+
+    decoder() and encoder() raise NoFormError, or TypeError where an adapter never asks for such a type.
     """
 
     encoded: ClassVar[type]

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.codecs.form import parse_form
-from gateway.codecs.format import Decode, Encode, Unknown
-from gateway.codecs.json.format import JsonFormat, read
+from gateway.codecs.format import Decode, Encode, Format, Unknown
+from gateway.codecs.json.format import read
 from gateway.schema import text
 from gateway.schema.idl.json.openapi import HttpBinding, Parameter
 from gateway.schema.source import build
@@ -23,26 +23,26 @@ class HttpCall(msgspec.Struct, frozen=True):
     """An HTTP request in parts.
 
     params: what the path captures, decoded. query: percent-encoded. headers: by name, case-insensitive where they
-    were received.
+    were received. body: in the wire form of its format; b"" where there is none.
     """
 
     params: Mapping[str, str]
     query: str
     headers: Mapping[str, str]
-    body: bytes
+    body: Any
 
 
 @dataclass(frozen=True, slots=True)
 class OperationFormat:
-    """The wire form is an HttpCall; the type is the operation's request. json: how the body is written."""
+    """The wire form is an HttpCall; the type is the operation's request. body: how the body is written."""
 
     encoded: ClassVar[type] = HttpCall
     operation: Operation
-    json: JsonFormat
+    body: Format
 
     @property
     def name(self) -> str:
-        return "openapi"
+        return f"openapi {self.body.name}"
 
     def decoder(self, type_: Type, unknown: Unknown) -> Decode:
         binding: HttpBinding = self.operation.wire
@@ -59,7 +59,7 @@ class OperationFormat:
             found = {attr: value for attr, get in readers if (value := get(call, query)) is not UNSET}
             if decode_body is None:
                 body = None
-            elif call.body or binding.body_required:
+            elif call.body != b"" or binding.body_required:
                 body = decode_body(call.body)
             else:
                 body = UNSET
@@ -68,11 +68,12 @@ class OperationFormat:
         return decode
 
     def _body_decoder(self, body: Type, unknown: Unknown) -> Decode:
-        decode = self.json.decoder(body, unknown)
+        decode = self.body.decoder(body, unknown)
+        missing = f"the body is missing, {self.body.name.upper()} is expected"
 
-        def named(content: bytes) -> Any:
-            if not content:
-                raise invalid("the body is missing, JSON is expected", "$")
+        def named(content: Any) -> Any:
+            if content == b"":
+                raise invalid(missing, "$")
             return decode(content)
 
         return named
@@ -81,7 +82,7 @@ class OperationFormat:
         binding: HttpBinding = self.operation.wire
         writers = [(p.field.attr, p, _writer(p)) for p in binding.parameters]
         body_of = _body_of(type_, binding)
-        encode_body = None if binding.body is None else self.json.encoder(binding.body)
+        encode_body = None if binding.body is None else self.body.encoder(binding.body)
 
         def encode(value: Any) -> HttpCall:
             params: dict[str, str] = {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.plain import plain, shown
 
 from gateway.codecs.form import FIELDS, FormFormat, parse_form
-from gateway.codecs.format import Unknown
+from gateway.codecs.format import NoFormError, Unknown
 from gateway.schema.types import (
     ANY,
     BOOL,
@@ -122,7 +122,7 @@ def test_drops_unknown_names_where_the_endpoint_says_so() -> None:
 
 
 def test_what_has_no_fields_is_refused() -> None:
-    with pytest.raises(Failure, match="list<string> can't come as a query or form"):
+    with pytest.raises(NoFormError, match="list<string> can't come as a query or form"):
         FormFormat().decoder(List(STRING), Unknown.REJECT)(b"a=1")
 
 

@@ -69,16 +69,16 @@ class JsonFormat:
     def decoder(self, type_: Type, unknown: Unknown) -> Decode:
         closed = unknown is Unknown.REJECT
         parse = msgspec.json.Decoder(annotation(type_, closed=closed), float_hook=Decimal).decode
-        convert = _Pass(_inward).function(type_)
-        unbounded = _unbounded(type_)
+        convert = inward(type_)
+        endless = unbounded(type_)
 
         def decode(body: bytes) -> Any:
             try:
-                if unbounded and too_deep(body):
+                if endless and too_deep(body):
                     raise invalid(f"JSON is nested deeper than {NESTING} levels")
                 value = parse(body)
                 return value if convert is None else convert(value)
-            except (msgspec.ValidationError, _Misfit):
+            except (msgspec.ValidationError, MisfitError):
                 return read(type_, _parse(body), unknown)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _malformed(body, error) from None
@@ -86,8 +86,7 @@ class JsonFormat:
         return decode
 
     def encoder(self, type_: Type) -> Encode:
-        own = _outward(JsonHint(self.int64, self.decimal))
-        convert = _Pass(own, outward=_outward if self.declared else None).function(type_)
+        convert = self.outward(type_)
         if convert is None:
             return _encode
 
@@ -95,6 +94,16 @@ class JsonFormat:
             return _encode(convert(value))
 
         return encode
+
+    def outward(self, type_: Type) -> Callable[[Any], Any] | None:
+        """Makes a plain value what msgspec writes in these forms; None where it is already."""
+        own = _outward(JsonHint(self.int64, self.decimal))
+        return _Pass(own, outward=_outward if self.declared else None).function(type_)
+
+
+def inward(type_: Type) -> Callable[[Any], Any] | None:
+    """Makes what msgspec parsed as annotation(type_) the plain value; None where it is already. Raises MisfitError."""
+    return _Pass(_inward).function(type_)
 
 
 @cache
@@ -121,7 +130,7 @@ def _outward(forms: JsonHint) -> Scalars:
     return scalar
 
 
-class _Misfit(ValueError):
+class MisfitError(ValueError):
     """The strict pass can't convert this value; `read` finds out why, or how."""
 
 
@@ -145,7 +154,7 @@ def _inward(type_: Type, value: str) -> str | None:
 
 
 def _misfit(*_: Any) -> Any:
-    raise _Misfit
+    raise MisfitError
 
 
 def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
@@ -156,7 +165,7 @@ def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
         try:
             return parse(value)
         except ValueError:
-            raise _Misfit from None
+            raise MisfitError from None
 
     return convert
 
@@ -175,11 +184,11 @@ def _ranged(kind: Kind) -> Callable[[Any], int]:
                 try:
                     return parse(value)
                 except ValueError:
-                    raise _Misfit from None
+                    raise MisfitError from None
             value = int(value)
         if low <= value <= high:
             return value
-        raise _Misfit
+        raise MisfitError
 
     return convert
 
@@ -188,7 +197,7 @@ def _finite(value: Decimal) -> Decimal:
     try:
         return text.check_decimal(value)
     except ValueError:
-        raise _Misfit from None
+        raise MisfitError from None
 
 
 _MAX_FLOAT32: Final = 3.4028235677973366e38  # the least double that rounds to infinity as a single
@@ -196,7 +205,7 @@ _MAX_FLOAT32: Final = 3.4028235677973366e38  # the least double that rounds to i
 
 def _single(value: float) -> float:
     if not -_MAX_FLOAT32 < value < _MAX_FLOAT32:
-        raise _Misfit
+        raise MisfitError
     return value
 
 
@@ -349,7 +358,7 @@ class _Pass:
                 return f"o.{field.attr} = {expression}"
 
 
-def _unbounded(type_: Type) -> bool:
+def unbounded(type_: Type) -> bool:
     """Whether a value of the type can nest without end: it is recursive, or holds an `any`."""
     found: list[Record] = []
 
@@ -407,7 +416,8 @@ def _malformed(body: bytes, error: Exception) -> Failure:
 
 
 def read(type_: Type, value: Any, unknown: Unknown = Unknown.REJECT, path: str = "$") -> Any:
-    """The plain value of parsed JSON, any legal form of it. Raises Failure(INVALID_ARGUMENT) with the path."""
+    """The plain value of parsed JSON, any legal form of it, or of what has bytes besides. Raises
+    Failure(INVALID_ARGUMENT) with the path."""
     match type_:
         case Scalar(kind):
             return _read_scalar(kind, value, path)
@@ -511,6 +521,9 @@ def _read_scalar(kind: Kind, value: Any, path: str) -> Any:
         elif isinstance(value, bool):
             if kind is Kind.BOOL:
                 return value
+        elif isinstance(value, bytes):
+            if kind is Kind.BYTES:
+                return value
         elif isinstance(value, int | Decimal):
             if kind in INTEGERS:
                 return text.PARSE[kind](_whole(value))
@@ -553,5 +566,7 @@ def _shown(value: Any) -> str:
             return "an array"
         case str():
             return repr(value if len(value) <= 40 else value[:37] + "...")
+        case bytes():
+            return "bytes"
         case _:
             return str(value)[:40]

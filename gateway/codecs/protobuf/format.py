@@ -12,10 +12,11 @@ import msgspec
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError
 from msgspec import UNSET
 
-from gateway.codecs.format import Decode, Encode, Unknown
+from gateway.codecs.format import Decode, Encode, NoFormError, Unknown
 from gateway.codecs.protobuf.well_known import READERS, WRITERS, any_reader, any_writer, float32, float32s
 from gateway.codecs.protobuf.wire import find_offence
 from gateway.schema.idl.proto.reader import ProtoSchema, map_entry
@@ -32,14 +33,17 @@ _MISSING: Final = "a required field is missing"
 
 
 class ProtobufFormat:
-    """Messages of one contract as bytes. Formats of the same ProtoSchema are equal."""
+    """Messages of one contract as bytes. Formats of the same ProtoSchema are equal.
+
+    schema: None for the messages of any contract, each of the one that its type is of.
+    """
 
     encoded: ClassVar[type] = bytes
     name: Final = "protobuf"
 
-    def __init__(self, schema: ProtoSchema) -> None:
+    def __init__(self, schema: ProtoSchema | None) -> None:
         self._schema = schema
-        self._generator = _Generator(schema)
+        self._generator = None if schema is None else _Generator(schema.pool)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProtobufFormat) and other._schema is self._schema
@@ -48,10 +52,10 @@ class ProtobufFormat:
         return id(self._schema)
 
     def decoder(self, type_: Type, unknown: Unknown) -> Decode:
-        """Raises ValueError for a type that is no message of a .proto contract."""
+        """Raises NoFormError for a type that is no message of a .proto contract."""
         record, descriptor = _message(type_)
         parse = message_factory.GetMessageClass(descriptor).FromString
-        generator = self._generator
+        generator = self._generator or _Generator(descriptor.file.pool)
         read = generator.reader(record)
         reject = unknown is Unknown.REJECT
 
@@ -73,10 +77,10 @@ class ProtobufFormat:
         return decode
 
     def encoder(self, type_: Type) -> Encode:
-        """Raises ValueError for a type that is no message of a .proto contract."""
+        """Raises NoFormError for a type that is no message of a .proto contract."""
         record, descriptor = _message(type_)
         new = message_factory.GetMessageClass(descriptor)
-        generator = self._generator
+        generator = self._generator or _Generator(descriptor.file.pool)
         write = generator.writer(record)
 
         def encode(value: Any) -> bytes:
@@ -93,7 +97,7 @@ class ProtobufFormat:
 def _message(type_: Type) -> tuple[Record, Descriptor]:
     if isinstance(type_, Record) and isinstance(type_.wire, Descriptor):
         return type_, type_.wire
-    raise ValueError(f"{type_} is no message of a .proto contract")
+    raise NoFormError(f"{type_} is no message of a .proto contract")
 
 
 def _malformed(descriptor: Descriptor, data: bytes) -> Failure:
@@ -125,8 +129,7 @@ def _reason(error: Exception) -> str:
 class _Generator:
     """Makes the functions of one contract, each once, and finds what they stumbled over."""
 
-    def __init__(self, schema: ProtoSchema) -> None:
-        pool = schema.pool
+    def __init__(self, pool: DescriptorPool) -> None:
         self._readers = {**READERS, "google.protobuf.Any": any_reader(pool)}
         self._writers = {**WRITERS, "google.protobuf.Any": any_writer(pool)}
         # By identity; the key's object is kept, so that its id stays its own.

@@ -47,10 +47,22 @@ class PayloadTooLarge(HttpRefusal):
 
 
 class UnsupportedMediaType(HttpRefusal):
-    """A body in a format that is not read. given: the content type."""
+    """A body in a format that is not read (RFC 9110, 15.5.16). given: the content type. expected: media types."""
 
     def __init__(self, given: str, expected: Sequence[str]) -> None:
-        super().__init__(415, f"content type {given[:_SHOWN] or 'none'} is not read here, {' or '.join(expected)} is")
+        listed = ", ".join(name for name in expected if " " not in name)
+        super().__init__(
+            415,
+            f"content type {given[:_SHOWN] or 'none'} is not read here, {' or '.join(expected)} is",
+            headers=(("Accept", listed), ("Accept-Post", listed), ("Accept-Patch", listed)),
+        )
+
+
+class NotAcceptable(HttpRefusal):
+    """A reply in none of the formats that there are (RFC 9110, 15.5.7). given: the caller's Accept."""
+
+    def __init__(self, given: str, offered: Sequence[str]) -> None:
+        super().__init__(406, f"replies are {' or '.join(offered)} here, not {given[:_SHOWN]}")
 
 
 class UnsupportedEncoding(HttpRefusal):

@@ -40,22 +40,32 @@ def check_media_type(header: str, expected: Sequence[str], *, suffixes: bool = F
 def accepted(header: str, offered: Sequence[str]) -> str | None:
     """The type to answer with, of those offered; None where none of them will do. RFC 9110, 12.5.1.
 
-    The first one offered is for callers that say nothing, or that anything will do.
+    Of equal ones the more specific counts, then the earlier. The first one offered is for callers that say nothing, or
+    that anything will do.
     """
     if not header.strip():
         return offered[0]
-    best, chosen = 0.0, None
-    for entry in header.split(","):
+    ranges: dict[str, tuple[float, int]] = {}
+    for place, entry in enumerate(header.split(",")):
         name, parameters = parse_media_type(entry)
-        quality = _quality(parameters.get("q", "1"))
-        media_type = name if name in offered else offered[0] if name in ("*/*", "application/*") else None
-        if media_type is not None and quality > best:
-            best, chosen = quality, media_type
+        ranges.setdefault(
+            JSON if name.endswith("+json") and name not in offered else name, (_quality(parameters), -place)
+        )
+    best, chosen = (0.0, 0, 0), None
+    for media_type in offered:
+        for specific, name in ((2, media_type), (1, media_type.partition("/")[0] + "/*"), (0, "*/*")):
+            found = ranges.get(name)
+            if found is not None:
+                rank = (found[0], specific, found[1])
+                if found[0] and rank > best:
+                    best, chosen = rank, media_type
+                break  # the most specific range decides
     return chosen
 
 
-def _quality(text: str) -> float:
+def _quality(parameters: Mapping[str, str]) -> float:
     try:
-        return float(text)
+        quality = float(parameters.get("q", "1"))
     except ValueError:
         return 0.0
+    return quality if 0 <= quality <= 1 else 0.0

@@ -1,0 +1,114 @@
+"""The formats of bodies that a route's callers may send and want, chosen by Content-Type and Accept (RFC 9110)."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from gateway.codecs.form import FormFormat
+from gateway.codecs.format import Format
+from gateway.codecs.json.format import JsonFormat
+from gateway.codecs.msgpack import MsgpackFormat
+from gateway.codecs.multipart import MultipartBody, MultipartFormat
+from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.net.http.failure import NotAcceptable, UnsupportedMediaType
+from gateway.net.http.media_type import JSON, accepted, in_utf_8, parse_media_type
+from gateway.status import invalid
+
+S = TypeVar("S")
+
+MEDIA_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "json": (JSON,),
+    "form": ("application/x-www-form-urlencoded",),
+    "multipart": ("multipart/form-data",),
+    "msgpack": ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack"),
+    "protobuf": ("application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf"),
+}
+"""By the name of a format; the first one is written. A type that ends in +json is JSON too."""
+
+ANYTHING: Final = ("*/*", JSON, "")
+"""Values of Accept that JSON answers, whatever else there is."""
+
+
+def format_named(name: str, json: JsonFormat) -> Format:
+    """json: how JSON is written, and what follows its forms."""
+    match name:
+        case "json":
+            return json
+        case "form":
+            return FormFormat()
+        case "multipart":
+            return MultipartFormat()
+        case "msgpack":
+            return MsgpackFormat(json)
+        case _:
+            return ProtobufFormat(None)
+
+
+def received(name: str, body: bytes, parameters: Mapping[str, str]) -> Any:
+    """A body as the decoder of this format takes it. parameters: of its content type, with a charset that is UTF-8.
+
+    Raises Failure(INVALID_ARGUMENT).
+    """
+    if name == "multipart":
+        boundary = parameters.get("boundary")
+        if not boundary:
+            raise invalid("the content type of multipart/form-data needs a boundary")
+        return MultipartBody(boundary, body)
+    return body
+
+
+class Reply(msgspec.Struct, Generic[S]):
+    """headers: of a reply in this format. services: by the name of the request's format."""
+
+    headers: tuple[tuple[str, str], ...]
+    services: Mapping[str, S]
+
+
+class Negotiation(Generic[S]):
+    """A route's Services by the formats of bodies.
+
+    requests, replies: names of formats as the route has them -> as MEDIA_TYPES has them; the first reply is default.
+    services: by the names of the request's and the reply's format.
+    """
+
+    def __init__(
+        self,
+        requests: Mapping[str, str],
+        replies: Mapping[str, str],
+        services: Mapping[tuple[str, str], S],
+    ) -> None:
+        asked = {request for request, _ in services}
+        told = {reply for _, reply in services}
+        self._taken = {
+            media_type: (name, body) for name, body in requests.items() if name in asked for media_type in _types(body)
+        }
+        self._given = {
+            _types(body)[0]: Reply(
+                (("Content-Type", _types(body)[0]),),
+                {request: services[request, name] for request in asked},
+            )
+            for name, body in replies.items()
+            if name in told
+        }
+        self.default: Reply[S] = next(iter(self._given.values()))
+
+    def reply(self, accept: str) -> Reply[S]:
+        """Raises NotAcceptable."""
+        offered = tuple(self._given)
+        media_type = accepted(accept, offered)
+        if media_type is None:
+            raise NotAcceptable(accept, offered)
+        return self._given[media_type]
+
+    def request(self, content_type: str, body: bytes) -> tuple[str, Any]:
+        """(name of the request's format, what its decoder takes). Raises UnsupportedMediaType and as received()."""
+        media_type, parameters = parse_media_type(content_type)
+        found = self._taken.get(media_type) or (self._taken.get(JSON) if media_type.endswith("+json") else None)
+        if found is None or not in_utf_8(parameters):
+            raise UnsupportedMediaType(content_type, tuple(self._taken))
+        return found[0], received(found[1], body, parameters)
+
+
+def _types(body: str) -> tuple[str, ...]:
+    return MEDIA_TYPES[body]
