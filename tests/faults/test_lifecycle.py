@@ -81,7 +81,8 @@ async def test_contract_that_comes_up_later(tmp_path: Path) -> None:
 
 async def test_it_tells_that_it_starts(tmp_path: Path) -> None:
     """The contract is asked of a peer that takes the connection and says nothing."""
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda reader, writer: taken.append(writer), "127.0.0.1", 0)
     endpoint = {"protocol": "grpc", "target": f"127.0.0.1:{silent.sockets[0].getsockname()[1]}", "reflection": True}
     config = routes(free_port(), endpoint, {"method": PLACE})
     async with running_gateway(tmp_path, config, probe="/healthz") as gateway:
