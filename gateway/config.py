@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from gateway import registry
 from gateway.bridge import Replies, Requests
@@ -14,21 +14,18 @@ from gateway.duration import Duration
 from gateway.port import Address, Endpoint, OnBackbone, Side
 from gateway.problem import ConfigError, Problem
 from gateway.rules import Rule
+from gateway.section import Section
 from gateway.status import Code
 
 
-class _Section(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Admin(_Section):
+class Admin(Section):
     """The operator's HTTP endpoint: /healthz /readyz /metrics /routes."""
 
     enabled: bool = Field(default=True, description="Whether there is an admin endpoint.")
     listen: str = Field(default="127.0.0.1:9901", description="host:port; keep it off public networks.")
 
 
-class Jobs(_Section):
+class Jobs(Section):
     """Where routes with `job:` keep their jobs, and how many. What goes beyond is refused with RESOURCE_EXHAUSTED."""
 
     file: str = Field(min_length=1, description="The SQLite file; created where it is not there. One process owns it.")
@@ -42,7 +39,7 @@ class Jobs(_Section):
     )
 
 
-class GatewaySection(_Section):
+class GatewaySection(Section):
     """What concerns the whole process."""
 
     admin: Admin = Field(default=Admin(), description="The admin endpoint.")
@@ -58,7 +55,7 @@ class GatewaySection(_Section):
     jobs: Jobs | None = Field(default=None, description="Where jobs are kept. Routes with `job:` need it.")
 
 
-class Translate(_Section):
+class Translate(Section):
     """The translation one way."""
 
     map: Mapping[str, Rule] | None = Field(
@@ -69,7 +66,7 @@ class Translate(_Section):
     )
 
 
-class Job(_Section):
+class Job(Section):
     """Answer at once with a job's id, call the upstream meanwhile, and tell later how it stands."""
 
     status: Mapping[str, Any] = Field(
@@ -83,7 +80,7 @@ class Job(_Section):
     )
 
 
-class RouteSection(_Section):
+class RouteSection(Section):
     """From one endpoint's operation to another's."""
 
     source: Mapping[str, Any] = Field(alias="from", description="The inbound endpoint and address.")

@@ -3,10 +3,10 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.codecs.format import Format, Unknown
@@ -15,6 +15,7 @@ from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.schema.types import Record, Type
+from gateway.section import Section
 from gateway.status import ContractError as ContractError
 
 T = TypeVar("T")
@@ -128,10 +129,9 @@ class Contract:
         return self.reply_format or self.format
 
 
-class Endpoint(BaseModel):
+class Endpoint(Section):
     """Base of every adapter's Endpoint: one entry under `endpoints:`."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     forward_headers: tuple[str, ...] = Field(
         default=(), description="Metadata names that may cross from this endpoint, besides the W3C trace context."
     )
@@ -158,10 +158,8 @@ class OnBackbone(Endpoint):
     )
 
 
-class Address(BaseModel):
+class Address(Section):
     """Base of every adapter's Source (`from:`) and Target (`to:`), without the endpoint's name."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def identity(self) -> str:

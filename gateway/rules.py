@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from gateway.section import Section
 
 _PATH: Final = re.compile(
     r"\$(?P<scope>root|params|headers|key)?(?P<steps>(?:\.[A-Za-z0-9_@:-]+|\[[0-9]+\]|\[\"[^\"\]]+\"\])*)"
@@ -67,16 +69,14 @@ def _checked_format(text: str) -> str:
     return text
 
 
-class When(BaseModel):
+class When(Section):
     """Fills the target only when the path's value equals, or is one of, the given."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     path: PathText = Field(description="The value to look at.")
     equals: Any = Field(description="A value, or a list of values of which one must match.")
 
 
-class _Rule(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+class _Rule(Section):
     when: When | None = Field(default=None, description="Leave the target absent unless this holds.")
 
 

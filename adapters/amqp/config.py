@@ -3,13 +3,14 @@
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from yarl import URL
 
 from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.codecs.amqp_properties import SHORT_BYTES
 from gateway.duration import Duration
 from gateway.net.tls import ClientTls
+from gateway.section import Section
 
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
@@ -35,13 +36,7 @@ Short = Annotated[str, AfterValidator(_short)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_short)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Endpoint(BrokerEndpoint):
-    # A url that is refused has a password in it, too.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     url: Annotated[SecretStr, AfterValidator(_url)] = Field(
         description="amqp://user:password@host:port/virtual-host of the broker, or amqps:// for TLS, which verifies "
         "its certificate; never logged. The virtual host is / where there is none.",
@@ -73,19 +68,19 @@ class Endpoint(BrokerEndpoint):
         return f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}/{unquote(url.raw_path[1:]).removeprefix('/')}"
 
 
-class ExchangeDeclaration(_Section):
+class ExchangeDeclaration(Section):
     type: Short = Field(default="topic", description="direct, topic, fanout, headers, or a plugin's type.")
     durable: bool = Field(default=True, description="Whether it outlives a restart of the broker.")
     arguments: dict[str, Any] = Field(default={}, description="Further arguments, such as alternate-exchange.")
 
 
-class QueueBinding(_Section):
+class QueueBinding(Section):
     exchange: Name = Field(description="The exchange that is to route to the queue.")
     routing_key: Short = Field(default="", description="Which messages: a routing key, or a topic's pattern.")
     arguments: dict[str, Any] = Field(default={}, description="What a headers exchange matches.")
 
 
-class QueueDeclaration(_Section):
+class QueueDeclaration(Section):
     type: Literal["quorum", "classic"] = Field(
         default="quorum", description="quorum: replicated over a cluster's nodes, always durable."
     )
@@ -100,7 +95,7 @@ class QueueDeclaration(_Section):
         return self
 
 
-class DeadLetters(_Section):
+class DeadLetters(Section):
     exchange: Short = Field(default="", description="An exchange that is there; the default one where empty.")
     routing_key: Short = Field(default="", description="With which key, or to which queue of the default exchange.")
 

@@ -7,22 +7,22 @@ JSON message whose type has a member of that name itself keeps it, and is refuse
 from typing import Any, Protocol
 
 from msgspec import UNSET
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gateway.codecs.delimited import DelimitedFormat
 from gateway.codecs.format import Format, Unknown
 from gateway.codecs.record.format import RecordFormat
 from gateway.schema.types import STRING, attribute
+from gateway.section import Section
 from gateway.status import Code, Failure, invalid
 
 Key = Any
 """The field's value as this correlation keeps it."""
 
 
-class CorrelationField(BaseModel):
+class CorrelationField(Section):
     """Replies are known by a field that they have in common with their request."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     field: str = Field(
         pattern=r'^[^"\\\x00-\x1f]{1,64}$',
         description="The field's name in requests and replies, a text or number. It is no part of the message: taken "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, Literal, Self
 
 from msgspec import UNSET
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from gateway.codecs.format import Decode, Encode, Unknown
 from gateway.codecs.record.layout import Charset, Codes, Name
@@ -14,15 +14,15 @@ from gateway.schema.source import build
 from gateway.schema.text import FORMAT, PARSE
 from gateway.schema.types import Enumeration, Kind, Record, Scalar, Type
 from gateway.schema.values import struct_of
+from gateway.section import Section
 from gateway.status import invalid
 
 COLUMNS: Final = 1024
 
 
-class Column(BaseModel):
+class Column(Section):
     """One value of the row."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     name: Name
     type: Literal[
         "string", "bool", "int32", "int64", "integer", "float64", "decimal", "bytes", "date", "time", "timestamp"
@@ -44,10 +44,9 @@ class Column(BaseModel):
         return Scalar(Kind(self.type))
 
 
-class DelimitedLayout(BaseModel):
+class DelimitedLayout(Section):
     """A row of columns with a separator between them."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(default="Row", min_length=1, description="The record's name in messages and contracts.")
     charset: Charset = Field(default="utf-8", description="Of the whole row.")
     separator: str = Field(default=",", min_length=1, max_length=1, description="What stands between two columns.")

@@ -4,19 +4,19 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gateway.codecs.declared_format import Formats
 from gateway.codecs.format import Unknown
 from gateway.codecs.json.format import read
 from gateway.net.json_error import error_message
+from gateway.section import Section
 from gateway.status import ContractError, Failure
 
 
-class FailureReply(BaseModel):
+class FailureReply(Section):
     """A fixed message that tells of a failure."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     reply: dict[str, Any] = Field(description="The message, as JSON would give it.")
 
 

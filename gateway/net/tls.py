@@ -4,11 +4,12 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from gateway.section import Section
 from gateway.status import Code, ContractError, Failure
 
 _STRICT: Final = (
@@ -21,10 +22,9 @@ E = TypeVar("E", bound=Any)
 log = logging.getLogger("gateway.net")
 
 
-class ClientTls(BaseModel):
+class ClientTls(Section):
     """Of connections that the gateway makes."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     ca: str = Field(default="", description="PEM file of the authorities to trust; the system's where empty." + _STRICT)
     certificate: str = Field(default="", description="PEM file of the client certificate and its chain.")
     key: str = Field(default="", description="PEM file of the client certificate's key.")

@@ -6,12 +6,13 @@ fillers, counts, lengths, checksums) is no field of the type: it is checked on t
 
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, Union
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, Union
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from gateway.schema import types
 from gateway.schema.types import Enumeration, List, Record, Type
+from gateway.section import Section
 
 WIDTH: Final = 65_536
 ITEMS: Final = 65_536
@@ -56,9 +57,7 @@ _INTEGER_BYTES: Final = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i8": 1, "i16": 
 _OPTIONAL: Final = "A field full of `pad` is absent, and an absent one is written so."
 
 
-class _Part(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
-
+class _Part(Section):
     @property
     def size(self) -> int | None:
         """Bytes on the wire, where they are always as many."""
@@ -335,10 +334,9 @@ class DatePart(_Named):
         return {"date": types.DATE, "time": types.TIME, "timestamp": types.TIMESTAMP}[self.type]
 
 
-class Bit(BaseModel):
+class Bit(Section):
     """Some bits of a group."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     name: Name | None = Field(
         default=None, description="Without a name the bits are reserved: zero, and not looked at."
     )
@@ -487,10 +485,9 @@ Part: TypeAlias = Annotated[
 GroupPart.model_rebuild()
 
 
-class Layout(BaseModel):
+class Layout(Section):
     """A record of fields one after the other."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(default="Record", min_length=1, description="The record's name in messages and contracts.")
     charset: Charset = Field(default="ascii", description="Of texts that do not say theirs.")
     endian: Endian = Field(default="big", description="Byte order of numbers that do not say theirs.")

@@ -1,13 +1,14 @@
 """Which pages of other origins may call (CORS): https://fetch.spec.whatwg.org/#http-cors-protocol."""
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gateway.duration import Duration
 from gateway.message import TRACEPARENT
+from gateway.section import Section
 
 ANY: Final = "*"
 _READ: Final = ("Content-Type", "Last-Event-ID", TRACEPARENT)
@@ -28,10 +29,9 @@ Token = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
 """RFC 9110, 5.6.2"""
 
 
-class Cors(BaseModel):
+class Cors(Section):
     """What pages of other origins may do."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
     origins: tuple[Origin, ...] = Field(
         min_length=1, description="Origins whose pages may call, such as https://shop.example; * is any."
     )

@@ -7,8 +7,9 @@ claims to be larger is refused from its prefix.
 
 from typing import Annotated, ClassVar, Final, Literal, Protocol, Self, TypeAlias, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from gateway.section import Section
 from gateway.status import Code, Failure, invalid
 
 VARINT_BYTES: Final = 10  # of 64 bits in groups of 7
@@ -52,8 +53,7 @@ ByteText = Annotated[str, AfterValidator(_latin)]
 """Bytes as YAML can write them: one character each, "\\x02" or "\\r\\n"."""
 
 
-class _Declared(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+class _Declared(Section):
     single: ClassVar[bool] = False
 
 
