@@ -2,62 +2,93 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
 
 from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.journal.entry import Entry
-from gateway.journal.journal import Journal
+from gateway.journal.journal import Journal, Retention, Start
+from gateway.journal.memory import MemoryStore
 from gateway.journal.subscription import Deliver, Settings
 from gateway.journal.topic import Filter
 from gateway.live import Live
 from gateway.message import Context, Message
+from gateway.net.counters import Counters
 from gateway.pattern import Pattern
 from gateway.port import Address, Binding, Bus, ContractError, EveryHeader, Inbound, UnaryService
 from gateway.status import Code, Failure, invalid
 
 PUBLISH_SECONDS: Final = 30.0
 
+# Of what is streamed: how far a slow reader may be behind.
+LIVE: Final = Retention(limit=32 * 1024 * 1024, retained=16 * 1024 * 1024, seconds=60.0)
+
 log = logging.getLogger("gateway.bus")
 
 
-def check_durable(bus: Bus, settings: Settings, given: Container[str]) -> None:
-    """Raises ContractError for what the backbone can't do. given: the settings that were not left to their defaults."""
-    if "dead_letters" in given:
-        raise ContractError(f"dead letters go where {bus.name} puts them", field=("dead_letters",))
-    if "start" in given and settings.start == "earliest" and not bus.backbone.replays:
-        told = f"{bus.name} keeps nothing for a subscription that is new"
-        raise ContractError(told, field=("start",), hint="start: latest")
-    _address(lambda: bus.backbone.durable(bus.stream, settings))
+class BusLog:
+    """As gateway.event_log.EventLog, on the backbone. Raises ContractError for a stream that the backbone can't have.
 
+    name: of the endpoint.
+    journal: what all gateways publish from now on, once stream() was called.
+    """
 
-class Publisher:
-    """Publishes to the backbone. Raises ContractError for a stream that the backbone can't have."""
+    positions = False
 
-    def __init__(self, bus: Bus) -> None:
-        self._write = bus.backbone.write
+    def __init__(self, name: str, bus: Bus, counters: Counters) -> None:
+        self.journal = Journal(name, MemoryStore(_size, LIVE.limit), LIVE, counters)
+        self._bus = bus
         self._outbound = bus.outbound()
         address = _address(lambda: bus.backbone.publish(bus.stream))
         self._service = self._outbound.service(address, self._outbound.contract(address), Pattern.ONE_WAY)
+        self._live: Live[CloudEvent] | None = None
+        self._started = False
 
     @property
     def unready(self) -> str:
-        return self._outbound.unready
+        return self._outbound.unready or (self._live.unready if self._live is not None else "")
 
-    async def start(self) -> None:
-        await self._outbound.start()
+    def check(self, settings: Settings) -> None:
+        bus, given = self._bus, settings.model_fields_set
+        if "dead_letters" in given:
+            raise ContractError(f"dead letters go {self.letters(settings)}", field=("dead_letters",))
+        if "start" in given and settings.start == "earliest" and not bus.backbone.replays:
+            told = f"{bus.name} keeps nothing for a subscription that is new"
+            raise ContractError(told, field=("start",), hint="start: latest")
+        _address(lambda: bus.backbone.durable(bus.stream, settings))
 
-    async def stop(self) -> None:
-        await self._outbound.stop()
+    def letters(self, settings: Settings) -> str:
+        return f"where {self._bus.name} puts them"
 
-    async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> None:
+    @property
+    def published(self) -> str:
+        return f"{self._bus.name} has the event"
+
+    def subscriptions(self) -> "BusSubscriptions":
+        return BusSubscriptions(self._bus)
+
+    def stream(self) -> None:
+        """Raises ContractError."""
+        if self._live is None:
+            self._live = _live(self._bus, self.journal)
+            if self._started:
+                self._live.start()
+
+    async def begin(self, start: Start, after: str, path: str) -> int:
+        if after:
+            told = "events have no positions on the backbone: begin anew, without one"
+            raise Failure(Code.UNIMPLEMENTED, told, path=path, sent=False)
+        return await self.journal.begin("latest", after, path)
+
+    async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
         """Return once the broker has them all, in their order. Raises Failure; some may be published then."""
+        write = self._bus.backbone.write
         for number, (topic, event) in enumerate(events):
             try:
                 async with asyncio.timeout(PUBLISH_SECONDS):
-                    await self._service.call(self._write(topic, event), Context(trace=traceparent(event)))
+                    await self._service.call(write(topic, event), Context(trace=traceparent(event)))
             except TimeoutError:
                 raise Failure(Code.DEADLINE_EXCEEDED, "the backbone does not answer") from None
             except Failure as failure:
@@ -65,6 +96,19 @@ class Publisher:
                     raise
                 told = f"{number} of {len(events)} events are published, then: {failure.message}"
                 raise Failure(failure.code, told, path=failure.path, retry_after=failure.retry_after) from failure
+        return 0
+
+    async def start(self, retention: Retention) -> None:
+        self._started = True
+        await self._outbound.start()
+        if self._live is not None:
+            self._live.start()
+
+    async def stop(self) -> None:
+        self._started = False
+        if self._live is not None:
+            await self._live.stop()
+        await self._outbound.stop()
 
 
 class BusSubscriptions:
@@ -79,12 +123,12 @@ class BusSubscriptions:
     def unready(self) -> str:
         return self._inbound.unready if self._started else ""
 
-    def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[CloudEvent]]]) -> None:
+    def replace(self, wanted: Mapping[Settings, Deliver[CloudEvent]]) -> None:
         """A subscription whose settings stay goes on as it is."""
         bus = self._bus
         self._bound = bool(wanted)
         bindings = []
-        for settings, deliver in wanted.values():
+        for settings, deliver in wanted.items():
             address = bus.backbone.durable(bus.stream, settings)
             bindings.append(_binding(bus, self._inbound, address, _Receiver(bus, deliver, Filter(settings.topics))))
         self._inbound.bind(bindings)
@@ -104,7 +148,7 @@ class BusSubscriptions:
             await self._inbound.stop()
 
 
-def live(bus: Bus, journal: Journal[CloudEvent]) -> Live[CloudEvent]:
+def _live(bus: Bus, journal: Journal[CloudEvent]) -> Live[CloudEvent]:
     """Keeps what all gateways publish from now on in the journal. Raises ContractError."""
 
     async def keep(entry: Entry[CloudEvent]) -> None:
@@ -149,6 +193,10 @@ class _Receiver(UnaryService):
 def _binding(bus: Bus, inbound: Inbound, address: Address, receiver: _Receiver) -> Binding:
     name = f"{bus.name}/{bus.stream}"
     return Binding(name, address, inbound.contract(address), Pattern.ONE_WAY, receiver, EveryHeader())
+
+
+def _size(event: CloudEvent) -> int:
+    return len(event.data or b"")
 
 
 def _address(make: Callable[[], Address]) -> Address:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.event_log import EventLog
 from gateway.journal.entry import Content, Entry
 from gateway.message import MESSAGE_ID, Header
 from gateway.net.broker.redelivery import reasons
@@ -33,8 +34,6 @@ METADATA: Final[Mapping[str, Scalar]] = {
     "subject": STRING,
     "time": TIMESTAMP,
 }
-WITHOUT_POSITION: Final = {name: type_ for name, type_ in METADATA.items() if name != "position"}
-"""METADATA of events on a backbone."""
 UNCERTAIN: Final = frozenset({"subject", "time"})
 
 _TAKEN: Final = frozenset(
@@ -45,6 +44,11 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNKEYED: Final = object()
 
 _timestamp = text.PARSE[Kind.TIMESTAMP]
+
+
+def told(names: Mapping[str, Scalar], log: EventLog) -> Mapping[str, Scalar]:
+    """Those of METADATA, or of a receipt, that events of this log have."""
+    return {name: type_ for name, type_ in names.items() if log.positions or name != "position"}
 
 
 @cache

@@ -2,23 +2,20 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from gateway import port
 from gateway.codecs.json.settings import JsonSettings
 from gateway.duration import Duration
-from gateway.journal import topic
-from gateway.journal.journal import Retention
+from gateway.journal.journal import Retention, Start
 from gateway.journal.place import Place, check_filter, check_topic
 from gateway.journal.subscription import Settings
 from gateway.listed import Listed
-from gateway.net.broker.redelivery import Retries
 from gateway.net.http.address import Https, Listen, ServiceUrl
 from gateway.net.http.webhook_signature import check_secret
 from gateway.net.tls import certified
 
 MIB: Final = 1024 * 1024
-MEMORY: Final = "memory"
 
 _SAID: Final = frozenset({"key", "subject", "id", "type"})
 _HEARD: Final = frozenset({"start", "after"})
@@ -30,73 +27,10 @@ _OPTIONS: Final = {
 _BEFORE: Final = ("$params.", "$headers.")
 
 
-Topic = Annotated[str, AfterValidator(topic.check_topic)]
-Filters = Listed[Annotated[str, AfterValidator(topic.check_filter)]]
 Secrets = Listed[Annotated[SecretStr, AfterValidator(check_secret)]]
 
 
-class Durable(Retries):
-    """A durable subscription: it goes on where it was when its process ended."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    topic: Filters = Field(
-        min_length=1,
-        description="The topics to subscribe to, as filters: orders.* is one further level, orders.> all further ones. "
-        "One or a list.",
-    )
-    subscription: str = Field(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[A-Za-z0-9_-]+$",
-        description="The name under which the store keeps how far this subscription has come.",
-    )
-    start: Literal["earliest", "latest"] = Field(
-        default="earliest",
-        description="Where a subscription begins that has not come anywhere yet. On RabbitMQ as backbone it is given "
-        "what is published once it was there; an explicit earliest is refused.",
-    )
-    max_in_flight: int = Field(
-        default=64,
-        ge=1,
-        le=100_000,
-        description="Most events between the position that is kept and the newest one taken: how many are handled at "
-        "once, and how many may come twice after a crash. RabbitMQ as backbone keeps no order of keys; 1 keeps that of "
-        "all events.",
-    )
-    dead_letters: Topic | Literal[""] = Field(
-        default="",
-        description="The topic for events that can't be handled; dead-letters.{subscription} where empty. The "
-        "subscription itself is not given events of this topic. On a backbone they go to the broker's topic or queue "
-        "{stream}.{subscription}.dead-letters.",
-    )
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.dead_letter_topic in self.topic:
-            raise ValueError(f"dead_letters would take {self.dead_letter_topic} from the subscription")
-        return self
-
-    @property
-    def dead_letter_topic(self) -> str:
-        """Where events go that can't be handled."""
-        return self.dead_letters or f"dead-letters.{self.subscription}"
-
-    @property
-    def settings(self) -> Settings:
-        """As the journal serves it."""
-        return Settings(
-            name=self.subscription,
-            topics=self.topic,
-            dead_letters=self.dead_letter_topic,
-            start=self.start,
-            max_in_flight=self.max_in_flight,
-            max_deliveries=self.max_deliveries,
-            backoff=self.backoff,
-            max_backoff=self.max_backoff,
-        )
-
-
-class Webhook(Durable):
+class Webhook(Settings):
     """A durable subscription that is pushed to a URL."""
 
     url: ServiceUrl = Field(description="Where each event is sent with POST.")
@@ -163,11 +97,6 @@ class Endpoint(JsonSettings, port.OnBackbone):
         "that senders give in WebHook-Request-Origin, or *.",
     )
     webhooks: tuple[Webhook, ...] = Field(default=(), description="URLs to which events are pushed.")
-    unknown_fields: Literal["reject", "drop"] = Field(
-        default="reject",
-        description="What to do with members of an event that the route's type does not have. reject: a durable "
-        "subscription dead-letters it, a stream ends.",
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -197,7 +126,7 @@ class Endpoint(JsonSettings, port.OnBackbone):
         return Retention(limit=self.max_bytes, retained=retained, seconds=self.retention)
 
 
-class Source(Durable, port.Address):
+class Source(Settings, port.Address):
     """Events of these topics."""
 
 
@@ -241,7 +170,7 @@ class Target(port.Address):
         "the header message-id, or else one that is made up.",
     )
     type: str = Field(default="", description="publish, converse: CloudEvents' type; the topic where empty.")
-    start: Literal["earliest", "latest"] = Field(
+    start: Start = Field(
         default="latest",
         description="subscribe, converse: where a stream begins that does not go on from a position. On a backbone "
         "only latest.",

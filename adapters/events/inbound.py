@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.events.attributes import METADATA, UNCERTAIN, WITHOUT_POSITION, headers_of, key_of, params_of
+from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, told
 from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
-from gateway.bus import check_durable
 from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
@@ -26,8 +25,8 @@ class EventsInbound:
         self._name = name
         self._endpoint = endpoint
         self._hub = shared_hub(name, endpoint, network, bus)
-        self._bus = bus
-        self._subscriptions = self._hub.subscriptions()
+        self._log = self._hub.log
+        self._subscriptions = self._log.subscriptions()
         self._started = False
 
     async def load(self) -> None:
@@ -38,28 +37,24 @@ class EventsInbound:
         endpoint = self._endpoint
         if any(webhook.subscription == address.subscription for webhook in endpoint.webhooks):
             raise ContractError(f"{address.subscription} is a webhook's subscription", field=("subscription",))
+        self._log.check(address)
         topics = ", ".join(address.topic)
-        metadata, letters = METADATA, f"dead letters go to {address.dead_letter_topic}"
-        if self._bus is not None:
-            check_durable(self._bus, address.settings, address.model_fields_set)
-            metadata, letters = WITHOUT_POSITION, f"dead letters go where {self._bus.name} puts them"
         return Contract(
             patterns=PATTERNS,
             format=endpoint.format,
             unknown=endpoint.unknown,
-            metadata=metadata,
+            metadata=told(METADATA, self._log),
             uncertain=UNCERTAIN,
             headers=endpoint.forwarded,
             claim=f"subscription {address.subscription} of {self._name}",
             holds=self._hub.holds(endpoint),
-            describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; {letters}",
+            describe=f"consumes {topics} as subscription {address.subscription} from the {address.start} on; "
+            f"dead letters go {self._log.letters(address)}",
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """A route whose address stays goes on undisturbed."""
-        self._subscriptions.replace(
-            {binding.address: (binding.address.settings, _deliverer(binding)) for binding in bindings}
-        )
+        self._subscriptions.replace({binding.address: _deliverer(binding) for binding in bindings})
 
     async def start(self) -> None:
         if not self._started:

@@ -7,24 +7,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from adapters.events.attributes import (
-    CONVERSATION,
-    METADATA,
-    PARTITION_KEY,
-    extension,
-    headers_of,
-    params_of,
-)
+from adapters.events.attributes import CONVERSATION, METADATA, PARTITION_KEY, extension, headers_of, params_of, told
 from adapters.events.config import Endpoint, Target
-from adapters.events.hub import Hub, shared_hub
+from adapters.events.hub import shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
+from gateway.event_log import EventLog
 from gateway.journal.entry import Entry
-from gateway.journal.journal import Journal
 from gateway.journal.topic import Filter
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Bus, Contract, ContractError, Service, UnaryService
+from gateway.port import Bus, Contract, ContractError, Service, StreamService, UnaryService
 from gateway.schema.types import INT64, STRING, Scalar
 from gateway.status import Code, Failure, invalid
 
@@ -44,7 +37,7 @@ class EventsOutbound:
         self._name = name
         self._endpoint = endpoint
         self._hub = shared_hub(name, endpoint, network, bus)
-        self._bus = bus
+        self._log = self._hub.log
         self._started = False
 
     async def load(self) -> None:
@@ -52,24 +45,22 @@ class EventsOutbound:
         self._hub.load(self._endpoint)
 
     def contract(self, address: Target) -> Contract:
-        endpoint, bus = self._endpoint, self._bus
+        endpoint, log = self._endpoint, self._log
         publishes, subscribes = address.mode != "subscribe", address.mode != "publish"
         said: dict[str, str] = {}
         heard: dict[str, str] = {}
-        told = []
+        does = []
         if publishes:
             given = {name: path for name in ("key", "subject", "id") if (path := getattr(address, name))}
             said = {**address.said.sources, **given}
-            done = f"the event is synced to {endpoint.store}" if bus is None else f"{bus.name} has the event"
             goes_on = "answers" if not subscribes else "takes the next message"
-            told.append(f"publishes to topic {address.said}, and {goes_on} once {done}")
+            does.append(f"publishes to topic {address.said}, and {goes_on} once {log.published}")
         if subscribes:
-            for key in ("start", "after") if bus is not None else ():
+            for key in () if log.positions else ("start", "after"):
                 if key in address.model_fields_set and getattr(address, key) != "latest":
                     raise ContractError("a stream over a backbone begins with the latest events", field=(key,))
             heard = {**address.heard.sources, "after": address.after}
-            told.append(f"streams the events of {address.heard} from the {address.start} on")
-        receipt = METADATA if subscribes else RECEIPT
+            does.append(f"streams the events of {address.heard} from the {address.start} on")
         return Contract(
             patterns=PATTERNS_BY_MODE[address.mode],
             format=endpoint.format,
@@ -77,23 +68,23 @@ class EventsOutbound:
             sources=said or heard,
             opening=heard if publishes else {},
             endless=subscribes,
-            receipt={name: type_ for name, type_ in receipt.items() if bus is None or name != "position"},
+            receipt=told(METADATA if subscribes else RECEIPT, log),
             headers=endpoint.forwarded,
-            describe="; ".join(told),
+            describe="; ".join(does),
         )
 
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         if address.mode == "publish":
             return self._publish(address)
-        self._hub.stream()
-        subscribe = Subscribe(address, self._hub.journal, contract.headers, positions=self._bus is None)
+        self._log.stream()
+        subscribe = Subscribe(address, self._log, contract.headers)
         if address.mode == "subscribe":
             return subscribe
         return Converse(self._publish(address), subscribe, echo=address.echo)
 
     def _publish(self, address: Target) -> "Publish":
         source = self._endpoint.source or f"/{self._name}"
-        return Publish(address, self._hub, source, self._endpoint.max_message_bytes)
+        return Publish(address, self._log, source, self._endpoint.max_message_bytes)
 
     async def start(self) -> None:
         if not self._started:
@@ -113,10 +104,10 @@ class EventsOutbound:
 class Publish(UnaryService):
     """The Service of one place to publish to. A request without a body is an event without data."""
 
-    def __init__(self, address: Target, hub: Hub, source: str, limit: int) -> None:
+    def __init__(self, address: Target, log: EventLog, source: str, limit: int) -> None:
         self._place = address.said
         self._type = address.type
-        self._hub = hub
+        self._log = log
         self._source = source
         self._limit = limit
 
@@ -156,28 +147,22 @@ class Publish(UnaryService):
         if request.body is not None:
             attributes["datacontenttype"] = JSON
         made = event(attributes, request.body)
-        return topic, made, await self._hub.publish([(topic, made)])
+        return topic, made, await self._log.publish([(topic, made)])
 
 
-class Subscribe:
+class Subscribe(StreamService):
     """The Service of one filter. The request says no more than what the address asks of it.
 
     Each reply's key is its position: what a caller gives as `after` to go on from there.
-    positions: whether events have them.
     """
 
-    def __init__(
-        self, address: Target, journal: Journal[CloudEvent], wanted: frozenset[str], *, positions: bool
-    ) -> None:
+    def __init__(self, address: Target, log: EventLog, wanted: frozenset[str]) -> None:
         self._place = address.heard
         self._start = address.start
         self._after = address.after
         self._wanted = wanted
-        self._positions = positions
-        self.journal = journal
-
-    async def call(self, request: Message, context: Context) -> Message:
-        raise Failure(Code.UNIMPLEMENTED, "a subscription has many replies", sent=False)
+        self._log = log
+        self.journal = log.journal
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
@@ -189,13 +174,12 @@ class Subscribe:
     async def begin(self, request: Message) -> tuple[int, Filter]:
         """After which position the stream begins, once it can, and what it is given. Raises Failure."""
         wanted = Filter([self._place.fill(request.params)])
-        await self.journal.opened()
-        return self._position(str(request.params.get("after", ""))), wanted
+        return await self._log.begin(self._start, str(request.params.get("after", "")), self._after), wanted
 
     def message(self, entry: Entry[CloudEvent]) -> Message:
         """The reply that an event is."""
         found = entry.event
-        if not self._positions:
+        if not self._log.positions:
             entry = Entry(0, entry.topic, found)
         return Message(
             b"{}" if found.data is None else found.data,
@@ -204,21 +188,8 @@ class Subscribe:
             b"%d" % entry.position if entry.position else None,
         )
 
-    def _position(self, after: str) -> int:
-        journal = self.journal
-        if after and not self._positions:
-            told = "events have no positions on the backbone: begin anew, without one"
-            raise Failure(Code.UNIMPLEMENTED, told, path=self._after, sent=False)
-        if not after:
-            return journal.last if self._start == "latest" else journal.first - 1
-        if not (after.isascii() and after.isdigit() and len(after) < 20):
-            raise invalid("the position of an event is expected", self._after)
-        if int(after) > journal.last:
-            raise Failure(Code.OUT_OF_RANGE, f"there is no event {after} yet", path=self._after, sent=False)
-        return int(after)
 
-
-class Converse:
+class Converse(StreamService):
     """The Service of one place to publish to and one filter. It listens from before the first message on; the last
     one ends the publishing, not the listening. What can't be published ends both.
 
@@ -229,9 +200,6 @@ class Converse:
         self._publish = publish
         self._subscribe = subscribe
         self._echo = echo
-
-    async def call(self, request: Message, context: Context) -> Message:
-        raise Failure(Code.UNIMPLEMENTED, "a conversation has many replies", sent=False)
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context

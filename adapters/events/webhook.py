@@ -13,7 +13,7 @@ from gateway.journal.entry import Entry
 from gateway.journal.subscription import Deliver
 from gateway.net.http.client import HttpClient
 from gateway.net.http.cloudevents import write_event
-from gateway.net.http.webhook_signature import ID, SIGNATURE, TIMESTAMP, read_keys, sign
+from gateway.net.http.webhook_signature import read_keys, sign
 
 ANSWER_BYTES: Final = 64 * 1024
 
@@ -29,8 +29,7 @@ def push(webhook: Webhook, client: HttpClient) -> Deliver[CloudEvent]:
         if keys:
             # An id that a header can't carry is escaped, as in ce-id.
             identity = dict(to_headers(event))["ce-id"]
-            now = int(time.time())
-            headers += [(ID, identity), (TIMESTAMP, str(now)), (SIGNATURE, sign(keys, identity, now, body))]
+            headers += sign(keys, identity, time.time(), body)
         answer = await client.request("POST", webhook.url, headers, body, webhook.timeout)
         refused = refusal(answer.status, answer.headers)
         if refused is not None:

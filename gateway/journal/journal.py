@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -12,7 +12,7 @@ from gateway.journal.entry import Batch, Entry, Wanted
 from gateway.journal.store import NOUN, Store
 from gateway.net.broker.redelivery import backoff
 from gateway.net.counters import Counters
-from gateway.status import Code, Failure
+from gateway.status import Code, Failure, invalid
 
 READ: Final = 64  # entries that a stream takes from the store at once
 PRUNE_SECONDS: Final = 5.0
@@ -22,6 +22,9 @@ MAX_REOPEN_SECONDS: Final = 5.0
 T = TypeVar("T")
 
 log = logging.getLogger("gateway.journal")
+
+Start = Literal["earliest", "latest"]
+"""Where one begins that has not come anywhere yet."""
 
 Check = Callable[[], None]
 """Raises why somebody no longer waits."""
@@ -102,6 +105,24 @@ class Journal(Generic[T]):
     def last(self) -> int:
         """The newest position that was given."""
         return self._store.last
+
+    def beginning(self, start: Start) -> int:
+        """The position after which one begins, once it is open."""
+        return self.last if start == "latest" else self.first - 1
+
+    async def begin(self, start: Start, after: str, path: str) -> int:
+        """The position after which a stream begins, once it can: the one that its caller has given, or `start`.
+
+        after: as the caller wrote it, empty for none. path: where. Raises Failure: INVALID_ARGUMENT, OUT_OF_RANGE.
+        """
+        await self.opened()
+        if not after:
+            return self.beginning(start)
+        if not (after.isascii() and after.isdigit() and len(after) < 20):
+            raise invalid("the position of an event is expected", path)
+        if int(after) > self.last:
+            raise Failure(Code.OUT_OF_RANGE, f"there is no event {after} yet", path=path, sent=False)
+        return int(after)
 
     async def append(self, events: Sequence[tuple[str, T]]) -> int:
         """Store.append. Cancelled, the outcome is unknown."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
-import msgspec
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from gateway.journal.entry import Content, Entry
-from gateway.journal.journal import Journal
-from gateway.journal.topic import Filter
+from gateway.journal.journal import Journal, Start
+from gateway.journal.topic import Filter, check_filter, check_topic
+from gateway.listed import Listed
 from gateway.net.broker.redelivery import Redelivery, Retries, backoff
 from gateway.net.broker.window import Window
 from gateway.net.broker.workers import Consumers
@@ -29,25 +30,61 @@ Deliver = Callable[[Entry[T]], Awaitable[None]]
 """One try. Raises Failure."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a durable subscription is served.
+class Settings(Retries):
+    """A durable subscription, as routes.yaml writes it: it goes on where it was when its process ended."""
 
-    name: under which the store keeps how far it has come.
-    topics: filters.
-    dead_letters: the topic of events that can't be handled; the subscription itself is given none of it.
-    start: where it begins while it has not come anywhere yet.
-    max_in_flight: events between the position that is kept and the newest one taken.
-    max_deliveries, backoff, max_backoff: as gateway.net.broker.redelivery has them.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    topic: Listed[Annotated[str, AfterValidator(check_filter)]] = Field(
+        min_length=1,
+        description="The topics to subscribe to, as filters: orders.* is one further level, orders.> all further ones. "
+        "One or a list.",
+    )
+    subscription: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="The name under which the store keeps how far this subscription has come.",
+    )
+    start: Start = Field(
+        default="earliest",
+        description="Where a subscription begins that has not come anywhere yet. On a backbone of queues it is given "
+        "what is published once it was there; an explicit earliest is refused.",
+    )
+    max_in_flight: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="Most events between the position that is kept and the newest one taken: how many are handled at "
+        "once, and how many may come twice after a crash. A backbone of queues keeps no order of keys; 1 keeps that of "
+        "all events.",
+    )
+    dead_letters: Annotated[str, AfterValidator(check_topic)] | Literal[""] = Field(
+        default="",
+        description="The topic for events that can't be handled; dead-letters.{subscription} where empty. The "
+        "subscription itself is not given events of this topic. On a backbone they go to the broker's topic or queue "
+        "{stream}.{subscription}.dead-letters.",
+    )
 
-    name: str
-    topics: tuple[str, ...]
-    dead_letters: str
-    start: Literal["earliest", "latest"]
-    max_in_flight: int
-    max_deliveries: int
-    backoff: float
-    max_backoff: float
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.dead_letter_topic in self.topic:
+            raise ValueError(f"dead_letters would take {self.dead_letter_topic} from the subscription")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Under which the store keeps how far it has come."""
+        return self.subscription
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """Filters."""
+        return self.topic
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where events go that can't be handled; the subscription itself is given none of it."""
+        return self.dead_letters or f"dead-letters.{self.subscription}"
 
     @property
     def retries(self) -> dict[str, str | int]:
@@ -73,7 +110,7 @@ class Subscription(Generic[T]):
         self._journal = journal
         self._content = content
         self._settings = settings = binding[0]
-        self._wanted = Filter(settings.topics, without=settings.dead_letters)
+        self._wanted = Filter(settings.topics, without=settings.dead_letter_topic)
         self._scanned = self._kept = 0
         self._dirty = asyncio.Event()
         self._window: Window[Entry[T]] | None = None
@@ -93,7 +130,7 @@ class Subscription(Generic[T]):
         settings, lane = self._settings, self._content.lane
         window = self._window = Window(
             settings.max_in_flight,
-            Retries.model_validate(settings.retries),
+            settings,
             position=attrgetter("position"),
             lane=lambda entry: lane(entry.event),
             settle=self._settle,
@@ -144,7 +181,7 @@ class Subscription(Generic[T]):
         journal, settings = self._journal, self._settings
         position = journal.position(settings.name)
         if position is None:
-            position = journal.last if settings.start == "latest" else journal.first - 1
+            position = journal.beginning(settings.start)
             # At once: what comes while the gateway is away must not be skipped.
             await journal.advance(settings.name, position)
         self._scanned = self._kept = position
@@ -196,7 +233,7 @@ class Subscription(Generic[T]):
                 await asyncio.sleep(backoff(attempt, KEEP_SECONDS, MAX_KEEP_SECONDS))
 
     async def _bury(self, entry: Entry[T], failure: Failure, deliveries: int) -> None:
-        topic, name = self._settings.dead_letters, self._settings.name
+        topic, name = self._settings.dead_letter_topic, self._settings.name
         where = f"{entry.topic} {entry.position}"
         try:
             await self._journal.append([(topic, self._content.dead_letter(entry, failure, deliveries))])
@@ -215,17 +252,18 @@ class Subscriptions(Generic[T]):
     def __init__(self, journal: Journal[T], content: Content[T]) -> None:
         self._journal = journal
         self._content = content
-        self._consumers: Consumers[Hashable, Subscription[T]] = Consumers()
+        self._consumers: Consumers[Settings, Subscription[T]] = Consumers()
 
     @property
     def unready(self) -> str:
         """Why some can't do their work; empty when all can."""
         return self._consumers.unready
 
-    def replace(self, wanted: Mapping[Hashable, tuple[Settings, Deliver[T]]]) -> None:
-        """Those of the same key go on, and deliver as they are told now; one of another key begins where its
+    def replace(self, wanted: Mapping[Settings, Deliver[T]]) -> None:
+        """Those with equal settings go on, and deliver as they are told now; one with others begins where its
         predecessor of the same name ends."""
-        self._consumers.bind(wanted, lambda binding: Subscription(self._journal, self._content, binding))
+        bindings = {settings: (settings, deliver) for settings, deliver in wanted.items()}
+        self._consumers.bind(bindings, lambda binding: Subscription(self._journal, self._content, binding))
 
     async def start(self) -> None:
         self._consumers.start()

@@ -156,7 +156,7 @@ async def test_where_it_begins(tmp_path: Path) -> None:
         )
         await early.wait(1)
         # What comes while it is away is not skipped.
-        await until(lambda: "late" in sides.outbound._hub.journal._store.subscriptions)
+        await until(lambda: "late" in sides.outbound._hub.log.journal._store.subscriptions)
     async with serving(tmp_path) as sides:
         await sides.publish("t", b"2")
     async with serving(tmp_path, ({"topic": "t", "subscription": "late", "start": "latest"}, late)):
@@ -243,7 +243,7 @@ async def test_an_endpoint_that_changes_while_it_serves(tmp_path: Path) -> None:
         try:
             await latter.publish("t", b"3")
             await until(lambda: len(old.requests) + len(new.requests) == 3)
-            assert latter.outbound._hub.journal.retention.seconds == 3600
+            assert latter.outbound._hub.log.journal.retention.seconds == 3600
         finally:
             await latter.inbound.stop()
             await latter.outbound.stop()
@@ -286,7 +286,7 @@ async def test_streams(tmp_path: Path) -> None:
             with pytest.raises(Failure) as told:
                 await take(1, after, topic=">")
             assert told.value.code is code
-        journal = sides.outbound._hub.journal
+        journal = sides.outbound._hub.log.journal
         await _forget(journal)
         assert journal.first == 7
         with pytest.raises(Failure) as told:
@@ -304,7 +304,7 @@ async def test_what_a_subscription_needs_is_kept(tmp_path: Path) -> None:
         await gate.wait()
 
     async with serving(tmp_path, ({"topic": "t", "subscription": "s"}, Handler(outcome))) as sides:
-        journal = sides.outbound._hub.journal
+        journal = sides.outbound._hub.log.journal
         for _ in range(3):
             await sides.publish("t")
         await _forget(journal)
@@ -325,7 +325,7 @@ async def test_publishing_what_can_t_be(tmp_path: Path) -> None:
             await sides.publish("t", headers=[("x-tenant", "a\nb")])
         with pytest.raises(Failure, match="one level"):
             await sides.target(topic="t.{$.x}").call(Message(b"{}", params={"topic.0": "a.b"}), Context())
-        assert sides.outbound._hub.journal.last == 0
+        assert sides.outbound._hub.log.journal.last == 0
     with pytest.raises(Failure) as told:
         await sides.publish("t")
     assert (told.value.code, told.value.sent) == (Code.UNAVAILABLE, False)

@@ -14,7 +14,7 @@ class JsonOptions(BaseModel):
     unknown_fields: Literal["reject", "drop"] = Field(
         default="reject",
         description="Inbound: what to do with members that the message's type does not have. reject: refuse the "
-        "message, or dead-letter it where nobody waits for an answer.",
+        "message, dead-letter it where nobody waits for an answer, or end the stream that it came in.",
     )
     int64: Literal["string", "number"] = Field(
         default="string",

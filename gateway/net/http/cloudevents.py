@@ -3,16 +3,21 @@
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from gateway.codecs import cloudevents
 from gateway.codecs.cloudevents import CloudEvent
+from gateway.net.http import webhook_signature as signature
 from gateway.net.http.failure import UnsupportedMediaType
 from gateway.net.http.media_type import in_utf_8, parse_media_type
 from gateway.status import invalid
 
 _EXPECTED: Final = (cloudevents.STRUCTURED, cloudevents.BATCH, "ce- headers with JSON")
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_events(
@@ -43,6 +48,30 @@ def read_events(
         raise UnsupportedMediaType(content_type, _EXPECTED)
     _check_data(event, "$.datacontenttype")
     return (event,), False
+
+
+def webhook_event(headers: Mapping[str, str], body: bytes, source: str, type_: str) -> CloudEvent:
+    """The event that a signed webhook is which knows no CloudEvents.
+
+    headers: as signature.verify() has found them right. type_: of the event where the payload has no `type`.
+    Raises Failure(INVALID_ARGUMENT).
+    """
+    try:
+        members = _MEMBERS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(f"malformed JSON: {error}") from None
+    told = members.get("type")
+    return cloudevents.event(
+        {
+            "specversion": cloudevents.SPEC_VERSION,
+            "id": headers[signature.ID],
+            "source": source,
+            "type": told if isinstance(told, str) and told else type_,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(headers[signature.TIMESTAMP]))),
+            "datacontenttype": cloudevents.JSON,
+        },
+        body,
+    )
 
 
 def write_event(event: CloudEvent, *, structured: bool) -> tuple[list[tuple[str, str]], bytes]:

@@ -47,9 +47,11 @@ def read_keys(secrets: Iterable[SecretStr]) -> list[bytes]:
     return [read_secret(secret.get_secret_value()) for secret in secrets]
 
 
-def sign(keys: Sequence[bytes], identity: str, timestamp: int, body: bytes) -> str:
-    """The value of webhook-signature. timestamp: seconds since the epoch."""
-    return " ".join(f"{_VERSION},{_digest(key, identity, str(timestamp), body)}" for key in keys)
+def sign(keys: Sequence[bytes], identity: str, now: float, body: bytes) -> list[tuple[str, str]]:
+    """The headers that tell who sent this. now: seconds since the epoch."""
+    timestamp = str(int(now))
+    signature = " ".join(f"{_VERSION},{_digest(key, identity, timestamp, body)}" for key in keys)
+    return [(ID, identity), (TIMESTAMP, timestamp), (SIGNATURE, signature)]
 
 
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: float) -> None:
