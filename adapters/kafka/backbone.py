@@ -9,11 +9,11 @@ from typing import Final
 from uuid import uuid4
 
 from adapters.kafka.config import Source, Target
-from adapters.kafka.record import CONTENT_TYPE
 from gateway.codecs.cloudevents import JSON, CloudEvent, from_properties, to_properties
 from gateway.journal.subscription import Settings
 from gateway.journal.topic import is_topic
 from gateway.message import MESSAGE_ID, Message
+from gateway.net.broker.byte_headers import CONTENT_TYPE
 from gateway.port import Backbone
 from gateway.status import invalid
 

@@ -1,20 +1,19 @@
 """Connection: how an endpoint's clients reach its brokers, and why they can't."""
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.broker.keeper import Keeper, Kept, Pulse, Trouble, unhurried
+from gateway.net.broker.keeper import Keeper, Kept, Trouble, unhurried
+from gateway.net.broker.pulse import Pulse
 from gateway.net.network import Network
 from gateway.net.tls import client_context
 from gateway.status import Failure
@@ -35,19 +34,19 @@ class Connection:
     """The same for every client of the endpoint. load() must have been awaited before options are asked for."""
 
     def __init__(self, endpoint: Endpoint, network: Network) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._network = network
         self._tls: ssl.SSLContext | None = None
 
     async def load(self) -> None:
         """Read the certificates. Raises ContractError where a file is not what it should be."""
-        if self._endpoint.tls is not None:
-            self._tls = client_context(self._endpoint.tls, self._network.path)
+        if self.endpoint.tls is not None:
+            self._tls = client_context(self.endpoint.tls, self._network.path)
 
     @property
     def options(self) -> Mapping[str, Any]:
         """What every aiokafka client of this endpoint is given."""
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         return {
             "bootstrap_servers": list(endpoint.bootstrap_servers),
             "client_id": endpoint.client_id,
@@ -65,13 +64,13 @@ class Connection:
             **self.options,
             enable_auto_commit=False,
             isolation_level="read_committed",
-            max_partition_fetch_bytes=self._endpoint.max_message_bytes,
+            max_partition_fetch_bytes=self.endpoint.max_message_bytes,
             **options,
         )
 
     @property
     def _security(self) -> dict[str, Any]:
-        sasl = self._endpoint.sasl
+        sasl = self.endpoint.sasl
         options: dict[str, Any] = {
             "security_protocol": ("SASL_" if sasl else "") + ("SSL" if self._tls else "PLAINTEXT"),
             "ssl_context": self._tls,
@@ -90,12 +89,12 @@ class Connection:
         known = isinstance(error, KafkaError | OSError | Failure)
         if isinstance(error, Failure):
             return Trouble(str(error), error)
-        why = f"can't reach {', '.join(self._endpoint.bootstrap_servers)}"
-        for server in self._endpoint.bootstrap_servers:
+        why = f"can't reach {', '.join(self.endpoint.bootstrap_servers)}"
+        for server in self.endpoint.bootstrap_servers:
             host, port = split_host_port(server)
             options = {**self._security, "request_timeout_ms": int(PROBE_SECONDS * 1000)}
             try:
-                connection = await create_conn(host, port, client_id=self._endpoint.client_id, **options)
+                connection = await create_conn(host, port, client_id=self.endpoint.client_id, **options)
             except (OSError, KafkaError) as reason:
                 error = reason
             else:
@@ -119,11 +118,3 @@ def answered(client: AIOKafkaConsumer, asked: Iterable[TopicPartition]) -> int |
 
 async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     await unhurried(client.start(), CONNECT_SECONDS)
-
-
-async def reachable(client: AIOKafkaClient) -> bool:
-    """Whether any broker answers a started client now."""
-    try:
-        return bool(await asyncio.wait_for(client.force_metadata_update(), PROBE_SECONDS))
-    except TimeoutError:
-        return False

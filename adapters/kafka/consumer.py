@@ -1,6 +1,5 @@
 """Consumer: one route's membership of a consumer group."""
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
@@ -8,24 +7,22 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
-from adapters.kafka.config import Endpoint, Source
-from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, log, pulse, start
+from adapters.kafka.config import Source
+from adapters.kafka.connection import CLOSE_SECONDS, answered, log, pulse, start
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import Delivery, asks, metadata_of, reply_address, reply_headers
+from adapters.kafka.record import Delivery, metadata_of, reply_address
 from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
-from gateway.net.broker.byte_headers import byte_headers, read_headers
+from gateway.net.broker.byte_headers import byte_headers, read_headers, reply_headers
 from gateway.net.broker.keeper import Keeper, bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
 from gateway.net.broker.settlement import Counts, Settlement
 from gateway.net.broker.windows import Windows
-from gateway.pattern import Pattern
 from gateway.port import Binding
-from gateway.status import Code, Failure, invalid
+from gateway.status import Code, Failure
 
 COMMIT_SECONDS: Final = 1.0
-COMMIT_PATIENCE_SECONDS: Final = 5.0
 FETCH_MILLISECONDS: Final = 10_000
 NEVER_MILLISECONDS: Final = 2**31 - 1
 _UNKEYED: Final = object()
@@ -38,22 +35,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     producer: of dead letters and replies.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        endpoint: Endpoint,
-        group: str,
-        binding: Binding,
-        producer: Producer,
-        counts: Counts,
-    ) -> None:
+    def __init__(self, group: str, binding: Binding, producer: Producer, counts: Counts) -> None:
         self.binding = binding
         self.source: Source = binding.address
-        self._connection = connection
+        self._connection = producer.connection
         self._group = group
         self._producer = producer
-        self._settlement = Settlement(f"kafka group {group}", counts, endpoint.max_message_bytes, log)
-        self._keeper: Keeper[AIOKafkaConsumer] = connection.keeper(f"group {group}", self)
+        limit = self._connection.endpoint.max_message_bytes
+        self._settlement = Settlement(f"kafka group {group}", counts, limit, log)
+        self._keeper: Keeper[AIOKafkaConsumer] = self._connection.keeper(f"group {group}", self)
         self._client: AIOKafkaConsumer | None = None
         self._windows: Windows[TopicPartition, ConsumerRecord] = Windows(
             self.source.max_in_flight,
@@ -153,14 +143,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._client is None:
             return False
         try:
-            async with asyncio.timeout(COMMIT_PATIENCE_SECONDS):
-                await self._client.commit(offsets)
-        except (CommitFailedError, IllegalStateError, TimeoutError) as error:
-            # The partitions went to another member, or the brokers are away. What is not committed is redelivered.
-            log.info("kafka group %s: offsets not committed: %s", self._group, error or "no answer")
-            return False
-        except KafkaError as error:
-            self._windows.fail(error)
+            await self._client.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The partitions went to another member. What is not committed is redelivered.
+            log.info("kafka group %s: offsets not committed: %s", self._group, error)
             return False
         return True
 
@@ -174,15 +160,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- records
 
     async def _settle(self, record: ConsumerRecord, redelivery: Redelivery) -> bool:
-        delivery = Delivery(record)
-        if self.binding.pattern is Pattern.REQUEST_REPLY and asks(record):
+        delivery = Delivery(record, f"{record.topic}/{record.partition}/{record.offset}", record.value)
+        if self.source.replies == "one":
             try:
-                address = reply_address(record)
-                if not self.source.may_reply_to(address.topic):
-                    raise invalid("the header reply-to names a topic that takes no replies from here")
+                delivery.address = reply_address(record, self.source.may_reply_to)
             except Failure as why:
                 return await self._settlement.refuse(self, delivery, why, redelivery)
-            delivery.address = address
         return await self._settlement.settle(self, delivery, redelivery)
 
     async def deliver(self, delivery: Delivery) -> Message:
@@ -207,7 +190,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def answer(self, delivery: Delivery, reply: Reply) -> None:
         """As Courier.answer."""
         address = delivery.address
-        headers = reply_headers(reply, address)
+        if address is None:
+            return
+        headers = reply_headers(reply, address.correlation_id)
         try:
             await self._producer.publish(address.topic, reply.body, None, headers, address.partition)
         except Failure as failure:

@@ -3,27 +3,25 @@
 from typing import Any, Final
 
 from adapters.kafka.backbone import live
-from adapters.kafka.config import Endpoint, Target
+from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.connection import Connection
 from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.producer import Producer
-from adapters.kafka.record import ASKING, METADATA, REPLY_PARTITION, REPLY_TO
+from adapters.kafka.record import METADATA, REPLY_PARTITION
 from adapters.kafka.replies import Replies
-from gateway.follow import Follow
-from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
-from gateway.net.broker.byte_headers import ByteHeaders, byte_headers, last_header, read_headers
-from gateway.net.broker.reply import CORRELATION_ID, GATEWAY_STATUS, message_id, message_of
-from gateway.net.broker.workers import Workers
+from gateway.broker_sides import BrokerOutbound
+from gateway.message import Context, Message
+from gateway.net.broker.byte_headers import OWN, REPLY_TO, ByteHeaders, request_headers, told
+from gateway.net.broker.reply import CORRELATION_ID
 from gateway.net.network import Network
-from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService
 from gateway.schema.types import STRING, Scalar
 
 RECEIPT: Final[dict[str, Scalar]] = {**METADATA, "id": STRING}
-_GIVEN: Final = frozenset({TRACEPARENT, MESSAGE_ID})
+ASKING: Final = OWN | {REPLY_TO, REPLY_PARTITION, CORRELATION_ID}
 
 
-class KafkaOutbound:
+class KafkaOutbound(BrokerOutbound[Target]):
     """All routes of an endpoint publish through one producer; those of one reply topic, or one that is
     streamed, read it together.
 
@@ -31,17 +29,10 @@ class KafkaOutbound:
     """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        self._name = name
         self._endpoint = endpoint
-        self._network = network
         self._late = network.counters.counter(name, "late_replies")
-        self._connection = Connection(endpoint, network)
-        self._producer = Producer(self._connection, endpoint, endpoint.max_message_bytes)
-        self._replies: Workers[tuple[str, int | None], Replies] = Workers()
-        self._streams: Workers[str, Follow] = Workers()
-
-    async def load(self) -> None:
-        await self._connection.load()
+        self._producer = Producer(Connection(endpoint, network), endpoint.max_message_bytes)
+        super().__init__(KafkaInbound, name, endpoint, network, self._producer)
 
     def contract(self, address: Target) -> Contract:
         if address.mode == "subscribe":
@@ -56,31 +47,17 @@ class KafkaOutbound:
             receipt=RECEIPT,
         )
 
-    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
-        topic = address.topic
-        if address.mode == "subscribe":
-            return self._streams.obtain(
-                topic, lambda: Follow(KafkaInbound, self._name, self._endpoint, self._network, live(topic))
-            )
-        if pattern is not Pattern.REQUEST_REPLY:
+    def live(self, address: Target) -> Source:
+        """As BrokerOutbound.live."""
+        return live(address.topic)
+
+    def publisher(self, address: Target, contract: Contract) -> Service:
+        """As BrokerOutbound.publisher."""
+        if address.mode == "accepted":
             return Publish(address, self._producer)
         key = (address.reply_topic, address.reply_partition)
-        replies = self._replies.obtain(key, lambda: Replies(self._connection, self._producer, *key, self._late))
+        replies = self.worker(key, lambda: Replies(self._producer, *key, self._late))
         return Request(address, self._producer, replies, contract.headers, self._endpoint.max_message_bytes)
-
-    async def start(self) -> None:
-        self._producer.start()
-        self._replies.start()
-        self._streams.start()
-
-    async def stop(self) -> None:
-        await self._streams.stop()
-        await self._replies.stop()
-        await self._producer.stop()
-
-    @property
-    def unready(self) -> str:
-        return self._producer.unready or self._replies.unready or self._streams.unready
 
 
 class Publish(UnaryService):
@@ -92,16 +69,11 @@ class Publish(UnaryService):
         self._producer = producer
 
     async def call(self, request: Message, context: Context) -> Message:
-        return Message(None, params=await self._publish(request, context, byte_headers(request.headers, _GIVEN)))
+        identity, headers = request_headers(request, context)
+        return Message(None, params={**await self._publish(request, headers), "id": identity})
 
-    async def _publish(self, request: Message, context: Context, headers: ByteHeaders) -> dict[str, Any]:
-        """The receipt."""
-        identity = message_id(request.headers)
-        headers.append((MESSAGE_ID, identity.encode()))
-        if context.trace:
-            headers.append((TRACEPARENT, context.trace.encode()))
-        found = await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
-        return {**found, "id": identity}
+    async def _publish(self, request: Message, headers: ByteHeaders) -> dict[str, Any]:
+        return await self._producer.publish(self._topic, request.body, request.key, headers, self._partition)
 
 
 class Request(Publish):
@@ -119,11 +91,9 @@ class Request(Publish):
             self._asking.append((REPLY_PARTITION, b"%d" % address.reply_partition))
 
     async def call(self, request: Message, context: Context) -> Message:
-        headers = byte_headers(request.headers, _GIVEN | ASKING)
         with await self._replies.ask() as question:
             asking = [*self._asking, (CORRELATION_ID, question.correlation_id.encode())]
-            await self._publish(request, context, headers + asking)
+            _, headers = request_headers(request, context, asking, ASKING)
+            await self._publish(request, headers)
             record = await question.reply
-        found, _ = read_headers(record.headers, self._wanted)
-        status = (last_header(record.headers, GATEWAY_STATUS) or b"").decode(errors="replace")
-        return message_of(record.value or b"", found, status, self._limit)
+        return told(record.value, record.headers, self._wanted, self._limit)

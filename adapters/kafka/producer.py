@@ -1,6 +1,7 @@
 """Producer: publishes with acks=all over a connection that is kept up in the background."""
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -16,18 +17,15 @@ from aiokafka.errors import (
     UnsupportedVersionError,
 )
 
-from adapters.kafka.config import Endpoint
-from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, reachable, start
+from adapters.kafka.connection import PROBE_SECONDS, SILENT, Connection, log, start
 from adapters.kafka.record import metadata_of
 from adapters.kafka.status import failure, unreachable
 from gateway.net.broker.byte_headers import ByteHeaders
 from gateway.net.broker.keeper import Keeper
+from gateway.net.broker.pulse import ask
 from gateway.status import Code, Failure, invalid
 
 BATCH_BYTES: Final = 256 * 1024  # buffered for one partition, beyond which publish() waits
-WATCH_SECONDS: Final = 1.0
-IDLE_WATCHES: Final = 10  # watches between two probes while nothing is wrong
-STUCK_WATCHES: Final = 60  # watches without a broker after which the bootstrap servers are asked again
 TOPIC_SECONDS: Final = 3.0  # for a broker to create a topic of itself, and how long its absence is believed
 FLUSH_SECONDS: Final = 5.0
 
@@ -43,21 +41,22 @@ class Producer:
     limit: of key, value and headers of one record together, in bytes.
     """
 
-    def __init__(self, connection: Connection, endpoint: Endpoint, limit: int) -> None:
-        self._connection = connection
-        self._endpoint = endpoint
+    def __init__(self, connection: Connection, limit: int) -> None:
+        self.connection = connection
+        self._endpoint = connection.endpoint
         self._limit = limit
-        self._keeper: Keeper[AIOKafkaProducer] = connection.keeper(f"producer of {endpoint.client_id}", self)
-        self._serving: AIOKafkaProducer | None = None  # its keeper may refuse it to callers for a while
-        self._broken: asyncio.Future[None] | None = None
+        self._keeper: Keeper[AIOKafkaProducer] = connection.keeper(f"producer of {self._endpoint.client_id}", self)
         self._closing: set[asyncio.Task[None]] = set()
-        self._open = 0
-        self._confirmed = 0
+        self._open = self._confirmed = 0
         self._absent: dict[str, float] = {}
 
     @property
     def unready(self) -> str:
-        return self._keeper.unready
+        return self._keeper.unready and f"publishing: {self._keeper.unready}"
+
+    async def load(self) -> None:
+        """As Connection.load."""
+        await self.connection.load()
 
     def start(self) -> None:
         """Connect in the background."""
@@ -90,13 +89,16 @@ class Producer:
                 future = await client.send(topic, value, key, partition, headers=headers)
             except KafkaError as error:
                 if not isinstance(error, _HARMLESS):
-                    self._retire(client, error)
+                    self._keeper.renew(client, error)
                 raise failure(error, sent=False) from error
             try:
                 found = await future
             except KafkaError as error:
+                # A record that the brokers refused leaves a gap in an idempotent producer's numbers, at which they
+                # refuse all that follows; and some errors end aiokafka's sender for good. A new client is cheaper than
+                # telling apart.
                 if self._endpoint.idempotent or type(error) is KafkaError:
-                    self._retire(client, error)
+                    self._keeper.renew(client, error)
                 raise failure(error) from error
         finally:
             self._open -= 1
@@ -138,20 +140,15 @@ class Producer:
                 raise failure(UnknownTopicOrPartitionError(), sent=False)
             await asyncio.sleep(0.1)
 
-    def _retire(self, client: AIOKafkaProducer, error: Exception) -> None:
-        # A record that the brokers refused leaves a gap in an idempotent producer's numbers, at which they refuse
-        # all that follows; and some errors end aiokafka's sender for good. A new client is cheaper than telling apart.
-        if self._serving is client and self._broken is not None and not self._broken.done():
-            log.warning("kafka producer of %s: renewed after: %s", self._endpoint.client_id, error)
-            self._keeper.renew(client)
-            self._broken.set_result(None)
+    def _answered(self) -> int | None:
+        return self._confirmed if self._open else None
 
     # -- as what its keeper keeps
 
     async def open(self) -> AIOKafkaProducer:
         endpoint = self._endpoint
         return AIOKafkaProducer(
-            **self._connection.options,
+            **self.connection.options,
             acks="all",
             enable_idempotence=endpoint.idempotent,
             compression_type=None if endpoint.compression == "none" else endpoint.compression,
@@ -167,7 +164,8 @@ class Producer:
                 raise
             hint = "a broker that knows no idempotent producers needs `idempotent: false`"
             raise type(error)(f"{error}; {hint}") from error
-        await self._watch(client)
+        silent = f"{SILENT}; bootstrap servers {', '.join(self._endpoint.bootstrap_servers)}"
+        await ask(self._keeper, client, self._answered, partial(_reachable, client), silent)
 
     async def close(self, client: AIOKafkaProducer) -> None:
         """In the background: the next one is not to wait for it."""
@@ -176,28 +174,13 @@ class Producer:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _watch(self, client: AIOKafkaProducer) -> None:
-        """Serve until the client is broken or its brokers are gone for long."""
-        self._serving = client
-        broken = self._broken = asyncio.get_running_loop().create_future()
-        self._keeper.up(client)
-        confirmed, watches, down = self._confirmed, 0, 0
-        while not broken.done() and down < STUCK_WATCHES:
-            await asyncio.wait((broken,), timeout=WATCH_SECONDS)
-            watches += 1
-            stalled = self._open and self._confirmed == confirmed
-            confirmed = self._confirmed
-            if broken.done() or not (stalled or down or watches % IDLE_WATCHES == 0):
-                continue
-            answers = await reachable(client.client)
-            if broken.done():
-                return
-            if answers:
-                down = 0
-                self._keeper.up(client)
-            else:
-                down += 1
-                self._keeper.down(f"{SILENT}; bootstrap servers {', '.join(self._endpoint.bootstrap_servers)}")
+
+async def _reachable(client: AIOKafkaProducer) -> bool:
+    """Whether any broker answers now."""
+    try:
+        return bool(await asyncio.wait_for(client.client.force_metadata_update(), PROBE_SECONDS))
+    except TimeoutError:
+        return False
 
 
 async def _close(client: AIOKafkaProducer, flush: float) -> None:

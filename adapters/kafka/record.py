@@ -1,7 +1,7 @@
-"""Record: a delivery, what its headers tell, and what goes into those of a reply."""
+"""Record: a delivery, what its headers ask for, and where it stands."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,18 +9,13 @@ from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from adapters.kafka.config import TOPIC_NAME
-from gateway.message import MESSAGE_ID
-from gateway.net.broker.byte_headers import ByteHeaders, byte_headers, last_header
-from gateway.net.broker.reply import CORRELATION_ID, Reply
+from gateway.net.broker.byte_headers import REPLY_TO, last_header
+from gateway.net.broker.reply import CORRELATION_ID
 from gateway.schema.types import INT32, INT64, STRING, TIMESTAMP, Scalar
 from gateway.status import invalid
 
 METADATA: Final[dict[str, Scalar]] = {"topic": STRING, "partition": INT32, "offset": INT64, "timestamp": TIMESTAMP}
-CONTENT_TYPE: Final = "content-type"
 REPLY_PARTITION: Final = "reply-partition"
-REPLY_TO: Final = "reply-to"
-ASKING: Final = frozenset({REPLY_TO, REPLY_PARTITION, CORRELATION_ID})
-"""Headers that a request bears of the gateway's own; none that a caller gave may take their place."""
 
 _TOPIC: Final = re.compile(TOPIC_NAME.encode())
 _PARTITION: Final = re.compile(rb"[0-9]{1,9}")
@@ -34,28 +29,18 @@ class ReplyAddress(msgspec.Struct, frozen=True):
     correlation_id: bytes
 
 
-NOBODY: Final = ReplyAddress("", None, b"")
-
-
 class Delivery(msgspec.Struct):
-    """address: NOBODY where no reply is asked for."""
+    """address: None where no reply is asked for."""
 
     record: ConsumerRecord
-    address: ReplyAddress = NOBODY
+    name: str
+    body: bytes | None
+    address: ReplyAddress | None = None
     deadline: float = float("inf")
 
     @property
-    def name(self) -> str:
-        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
-
-    @property
     def asks(self) -> bool:
-        return self.address is not NOBODY
-
-    @property
-    def body(self) -> bytes | None:
-        value: bytes | None = self.record.value
-        return value
+        return self.address is not None
 
     @property
     def origin(self) -> Mapping[str, str]:
@@ -69,26 +54,17 @@ def metadata_of(topic: str, found: ConsumerRecord | RecordMetadata) -> dict[str,
     return {"topic": topic, "partition": found.partition, "offset": found.offset, "timestamp": moment}
 
 
-def asks(record: ConsumerRecord) -> bool:
-    """Whether it bears what a reply needs."""
-    return bool(last_header(record.headers, REPLY_TO)) and last_header(record.headers, CORRELATION_ID) is not None
-
-
-def reply_address(record: ConsumerRecord) -> ReplyAddress:
-    """Of a record that asks. Raises Failure(INVALID_ARGUMENT) where it names no topic or no partition."""
-    topic = last_header(record.headers, REPLY_TO) or b""
+def reply_address(record: ConsumerRecord, allowed: Callable[[str], bool]) -> ReplyAddress | None:
+    """None where it asks for no reply. Raises Failure(INVALID_ARGUMENT) where it names no topic that is allowed, or no
+    partition."""
+    topic, correlation_id = last_header(record.headers, REPLY_TO), last_header(record.headers, CORRELATION_ID)
+    if not topic or correlation_id is None:
+        return None
     if not _TOPIC.fullmatch(topic):
         raise invalid("the header reply-to names no topic")
+    if not allowed(topic.decode("ascii")):
+        raise invalid("the header reply-to names a topic that takes no replies from here")
     partition = last_header(record.headers, REPLY_PARTITION)
     if partition is not None and not _PARTITION.fullmatch(partition):
         raise invalid("the header reply-partition names no partition")
-    number = None if partition is None else int(partition)
-    return ReplyAddress(topic.decode("ascii"), number, last_header(record.headers, CORRELATION_ID) or b"")
-
-
-def reply_headers(reply: Reply, address: ReplyAddress) -> ByteHeaders:
-    headers = byte_headers(reply.headers)
-    headers += [(MESSAGE_ID, reply.message_id.encode()), (CORRELATION_ID, address.correlation_id)]
-    if reply.content_type:
-        headers.append((CONTENT_TYPE, reply.content_type.encode()))
-    return headers
+    return ReplyAddress(topic.decode("ascii"), None if partition is None else int(partition), correlation_id)

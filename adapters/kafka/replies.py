@@ -4,13 +4,12 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import CLOSE_SECONDS, Connection, answered, pulse, start
+from adapters.kafka.connection import CLOSE_SECONDS, answered, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.status import unreachable
-from gateway.net.broker.byte_headers import last_header
+from gateway.net.broker.byte_headers import correlation_of
 from gateway.net.broker.keeper import Keeper, bounded
 from gateway.net.broker.pending_replies import PendingReplies, Question
-from gateway.net.broker.reply import CORRELATION_ID
 from gateway.net.counters import Counter
 from gateway.status import Code, Failure
 
@@ -26,16 +25,13 @@ class Replies:
     late: counts replies to questions that were given up.
     """
 
-    def __init__(
-        self, connection: Connection, producer: Producer, topic: str, partition: int | None, late: Counter
-    ) -> None:
-        self._connection = connection
+    def __init__(self, producer: Producer, topic: str, partition: int | None, late: Counter) -> None:
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._next: dict[TopicPartition, int] = {}
         self._pending: PendingReplies[ConsumerRecord] = PendingReplies(late, shared=True)
-        self._keeper: Keeper[AIOKafkaConsumer] = connection.keeper(f"reply topic {topic}", self)
+        self._keeper: Keeper[AIOKafkaConsumer] = producer.connection.keeper(f"reply topic {topic}", self)
 
     @property
     def unready(self) -> str:
@@ -58,7 +54,7 @@ class Replies:
     # -- as what its keeper keeps
 
     async def open(self) -> AIOKafkaConsumer:
-        return self._connection.consumer(
+        return self._producer.connection.consumer(
             # Where the topic was made anew, or has lost what was not read: replies are not to be skipped.
             auto_offset_reset="earliest",
             metadata_max_age_ms=METADATA_MILLISECONDS,
@@ -95,9 +91,7 @@ class Replies:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:
                     self._next[place] = record.offset + 1
-                    self._pending.take(
-                        (last_header(record.headers, CORRELATION_ID) or b"").decode(errors="replace"), record
-                    )
+                    self._pending.take(correlation_of(record.headers), record)
             assigned = client.assignment()
             heart.feel(answered(client, assigned))
             known = client.partitions_for_topic(self._topic) or set()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.net.broker import keeper as keepers
-from gateway.net.broker.keeper import Keeper, Pulse, Trouble
+from gateway.net.broker.keeper import Keeper, Trouble
 from gateway.status import Code, Failure
 
 GONE = Failure(Code.UNAVAILABLE, "gone")
@@ -76,11 +76,12 @@ async def test_callers_wait_for_the_first_try_and_between_two_clients() -> None:
         assert peer.keeper.unready == "not connected yet"
         assert await peer.keeper.get() == 1
         assert peer.keeper.unready == ""
-        peer.keeper.renew(1)
-        peer.go.set()
+        peer.keeper.renew(1, "a refusal")
+        peer.keeper.up(1)
+        assert peer.keeper.client is None, "what is renewed is given to nobody any more"
         assert peer.keeper.unready == "", "a client that is replaced is no trouble"
         assert await peer.keeper.get() == 2
-        peer.keeper.renew(1)
+        peer.keeper.renew(1, "a late refusal")
         assert peer.keeper.client == 2, "only its own client is taken away"
 
 
@@ -214,20 +215,32 @@ async def test_a_library_that_tells_cancellation_as_an_error_of_its_own_does_not
         assert peer.served == 1
 
 
-async def test_a_pulse_is_lost_by_silence_alone() -> None:
-    async with kept(works) as peer:
-        await turns(lambda: peer.served == 1)
-        pulse = Pulse(peer.keeper, 1, 0.05, "silent")
-        assert await peer.keeper.get() == 1
-        for answered in (7, 7):
-            pulse.feel(answered)
-            await asyncio.sleep(0.1)
-        pulse.feel(7)
-        assert peer.keeper.unready == "silent"
-        pulse.feel(8)
-        assert not peer.keeper.unready
-        await asyncio.sleep(0.1)
-        pulse.feel(None)
-        await asyncio.sleep(0.1)
-        pulse.feel(None)
-        assert not peer.keeper.unready
+async def test_a_client_that_is_renewed_ends_before_the_next_one(caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[int] = []
+
+    async def serves(peer: Peer) -> None:
+        peer.keeper.up(peer.served)
+        try:
+            await peer.go.wait()
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(peer.served)
+
+    async with kept(serves) as peer:
+        await peer.keeper.get()
+        peer.keeper.down("silent")
+        peer.keeper.renew(1, "a refusal")
+        assert peer.keeper.unready == "silent", "callers are still told"
+        assert await peer.keeper.opened() == 2
+        assert (ended, peer.closed) == ([1], [(1, "silent")])
+        peer.keeper.renew(1, "late")
+    assert [record.message for record in caplog.records if "renewed" in record.message] == [
+        "toy: renewed after: a refusal"
+    ]
+
+
+async def test_what_a_renewed_client_raises_while_it_ends_refuses_nobody() -> None:
+    async with kept(swallows, works) as peer:
+        await turns(lambda: peer.keeper.client == 1)
+        peer.keeper.renew(1, "a refusal")
+        assert await peer.keeper.get() == 2

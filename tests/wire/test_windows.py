@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.net.broker import windows
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.windows import Windows
 
@@ -18,8 +19,11 @@ class Log:
     def __init__(self, size: int, limit: int = 4) -> None:
         self.kept: dict[str, int] = {}
         self.keeps = True
+        self.refusal: Exception | None = None
         self.held = asyncio.Event()
         self.held.set()
+        self.answers = asyncio.Event()
+        self.answers.set()
         self._size = size
         self._next: dict[str, int] = {}
         self.windows: Windows[str, Record] = Windows(
@@ -44,6 +48,9 @@ class Log:
         return True
 
     async def _keep(self, positions: Mapping[str, int]) -> bool:
+        if self.refusal is not None:
+            raise self.refusal
+        await self.answers.wait()
         if self.keeps:
             self.kept |= positions
         return self.keeps
@@ -103,3 +110,27 @@ async def test_what_breaks_a_fetch_is_raised_once() -> None:
     await log.windows.close_all()
     with suppress(TimeoutError):
         await log.windows.tend(0.01)
+
+
+async def test_what_breaks_keeping_is_raised_and_nothing_is_taken_for_kept() -> None:
+    log = Log(4)
+    log.refusal = OSError("no longer mine")
+    log.windows.open("a")
+    with pytest.raises(OSError, match="no longer mine"):
+        await tend(log, {"a": 4})
+    log.refusal = None
+    await log.windows.close_all()
+    assert log.kept == {"a": 4}
+
+
+async def test_keeping_that_is_not_answered_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "KEEP_SECONDS", 0.02)
+    log = Log(4)
+    log.answers.clear()
+    log.windows.open("a")
+    for _ in range(5):
+        await log.windows.tend(0.01)
+    assert log.kept == {}
+    log.answers.set()
+    await tend(log, {"a": 4})
+    await log.windows.close_all()

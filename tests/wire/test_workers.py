@@ -54,6 +54,27 @@ async def test_workers_are_made_once_and_started_with_the_others() -> None:
     assert first.log == second.log == ["start", "stop"]
 
 
+async def test_what_lies_beneath_begins_first_and_ends_last() -> None:
+    order: list[str] = []
+
+    class Ordered(Toy):
+        def start(self) -> None:
+            order.append(f"{self.name} starts")
+
+        async def stop(self) -> None:
+            await asyncio.sleep(0)
+            order.append(f"{self.name} stops")
+
+    consumers: Consumers[str, Toy] = Consumers(Ordered("beneath"))
+    consumers.bind({"a": "a", "b": "b"}, lambda binding: Ordered(binding))
+    assert (consumers.unready, len(consumers)) == ("beneath is not ready; a is not ready; b is not ready", 2)
+    consumers.start()
+    consumers.bind({"b": "b"}, lambda binding: Ordered(binding))
+    await consumers.stop()
+    assert (order[0], order[-1]) == ("beneath starts", "beneath stops")
+    assert order[3:-1] == ["a stops", "b stops"], "a leaving one, too"
+
+
 async def test_those_that_stay_go_on_and_the_others_leave() -> None:
     toys = Toys()
     toys.bind(a="one", b="one")

@@ -36,8 +36,9 @@ class Kept(Protocol[T]):
     async def serve(self, client: T) -> None:
         """Connect it, call Keeper.up() with it, and return or raise when it has ended.
 
-        After it returned, callers wait for the next client, which is opened at once unless this one was short-lived;
-        after it raised, they are refused until there is one.
+        It is cancelled when the client is to be renewed. After that, or after it returned, callers wait for the next
+        client, which is opened at once unless this one was short-lived; after it raised, they are refused until there
+        is one.
         """
         ...
 
@@ -69,6 +70,8 @@ class Keeper(Generic[T]):
         self._attempt = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._current: T | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Serve in the background."""
@@ -87,7 +90,7 @@ class Keeper(Generic[T]):
 
     def up(self, client: T) -> None:
         """It works, again perhaps."""
-        if self.client is client:
+        if self.client is client or self._current is not client:
             return
         self._log.info("%s: connected", self._what)
         self.unready, self._attempt = "", 0
@@ -100,10 +103,13 @@ class Keeper(Generic[T]):
         self.unready = why
         self._change(None, told or self._gone)
 
-    def renew(self, client: T) -> None:
-        """Give this client to nobody any more, and let callers wait for the next one."""
-        if self.client is client:
-            self._change(None, None)
+    def renew(self, client: T, why: object) -> None:
+        """Give this client to nobody any more, end its serving, and let callers wait for the next one."""
+        if self._current is client and self._serving is not None:
+            self._log.warning("%s: renewed after: %s", self._what, why)
+            self._current = None
+            self._withdraw()
+            self._serving.cancel()
 
     async def get(self) -> T:
         """The client that works. Raises Failure while there is none, nothing having been sent."""
@@ -123,6 +129,10 @@ class Keeper(Generic[T]):
             await self._changed.wait()
         return self.client
 
+    def _withdraw(self) -> None:
+        if self.client is not None:
+            self._change(None, None)
+
     def _change(self, client: T | None, refusal: Failure | None) -> None:
         self.client, self._refusal = client, refusal
         changed, self._changed = self._changed, asyncio.Event()
@@ -140,7 +150,7 @@ class Keeper(Generic[T]):
         client: T | None = None
         try:
             client = await self._kept.open()
-            await self._kept.serve(client)
+            await self._serve(client)
         except (Exception, asyncio.CancelledError) as error:
             if cancelled():  # which some libraries tell as an error of their own
                 raise asyncio.CancelledError from error
@@ -151,12 +161,23 @@ class Keeper(Generic[T]):
             return 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
         finally:
             if client is not None:
-                self.renew(client)
+                self._withdraw()
                 await self._close(client)
 
+    async def _serve(self, client: T) -> None:
+        self._current = client
+        serving = self._serving = asyncio.create_task(self._kept.serve(client), name=self._what)
+        try:
+            await asyncio.wait((serving,))
+            if self._current is client:
+                await serving
+        finally:
+            self._current = self._serving = None
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
     async def _fail(self, error: BaseException) -> None:
-        if self.client is not None:
-            self.renew(self.client)
+        self._withdraw()
         try:
             trouble = await self._explain(error)
         except Exception as bug:
@@ -186,32 +207,6 @@ async def unhurried(opening: Awaitable[Any], seconds: float) -> None:
     except asyncio.CancelledError:
         await bounded(task, seconds)
         raise
-
-
-class Pulse(Generic[T]):
-    """Tells a keeper by its peer's answers whether its client works.
-
-    silence: seconds without an answer after which it does not. why: it is not up then.
-    """
-
-    def __init__(self, keeper: Keeper[T], client: T, silence: float, why: str) -> None:
-        self._keeper = keeper
-        self._client = client
-        self._silence = silence
-        self._why = why
-        self._answered = 0
-        self._heard = asyncio.get_running_loop().time()
-        keeper.up(client)
-
-    def feel(self, answered: int | None) -> None:
-        """answered: when it last did, on whatever clock; None where it was asked nothing."""
-        now = asyncio.get_running_loop().time()
-        if answered is None or answered != self._answered:
-            self._answered, self._heard = answered or 0, now
-        if now - self._heard > self._silence:
-            self._keeper.down(self._why)
-        else:
-            self._keeper.up(self._client)
 
 
 async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = False) -> None:

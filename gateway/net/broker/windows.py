@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.window import Window
@@ -12,12 +12,15 @@ from gateway.net.broker.window import Window
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+KEEP_SECONDS: Final = 5.0
+
 
 class Windows(Generic[K, T]):
     """limit, retries, position, lane, settle: as Window has them.
 
     fetch: (part, at most so many) -> records.
-    keep: (positions) -> whether they were kept; never called twice at once.
+    keep: (positions) -> whether they were kept; never called twice at once, and cancelled after KEEP_SECONDS.
+    What these two raise is raised by tend().
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Windows(Generic[K, T]):
         self._wake.set()
 
     async def tend(self, seconds: float) -> None:
-        """Keep what is settled once it frees much room, or after so many seconds. Raises what broke a fetch."""
+        """Keep what is settled once it frees much room, or after so many seconds. Raises what broke."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -94,6 +97,15 @@ class Windows(Generic[K, T]):
         async with self._keeping:
             windows = dict(self._open)
             due = {part: ready for part, window in windows.items() if (ready := window.due) is not None}
-            if due and await self._keep({part: position for part, (position, _) in due.items()}):
+            if due and await self._kept({part: position for part, (position, _) in due.items()}):
                 for part, (_, settled) in due.items():
                     windows[part].kept(settled)
+
+    async def _kept(self, positions: Mapping[K, int]) -> bool:
+        try:
+            async with asyncio.timeout(KEEP_SECONDS) as patience:
+                return await self._keep(positions)
+        except Exception as error:
+            if not patience.expired():
+                self.fail(error)
+            return False

@@ -1,7 +1,7 @@
 """Workers: what runs for an endpoint in the background. Consumers: those that serve its inbound routes."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -37,9 +37,13 @@ C = TypeVar("C", bound=Consumer)
 
 
 class Workers(Generic[K, W]):
-    """By what they are for."""
+    """By what they are for.
 
-    def __init__(self) -> None:
+    beneath: what all of them work with, which begins before them and ends after them.
+    """
+
+    def __init__(self, *beneath: Worker) -> None:
+        self._beneath = beneath
         self._running: dict[K, W] = {}
         self._started = False
 
@@ -48,8 +52,13 @@ class Workers(Generic[K, W]):
 
     @property
     def unready(self) -> str:
-        """Why some can't do their work now."""
-        return "; ".join(dict.fromkeys(why for worker in self._running.values() if (why := worker.unready)))
+        """Why some can't do their work now, or what is beneath them can't."""
+        return "; ".join(dict.fromkeys(why for worker in self._all if (why := worker.unready)))
+
+    @property
+    def _all(self) -> Iterator[Worker]:
+        yield from self._beneath
+        yield from self._running.values()
 
     def obtain(self, key: K, make: Callable[[], W]) -> W:
         """The one for this, made and started where it is not there."""
@@ -62,20 +71,21 @@ class Workers(Generic[K, W]):
 
     def start(self) -> None:
         self._started = True
-        for worker in self._running.values():
+        for worker in self._all:
             worker.start()
 
     async def stop(self) -> None:
         """As Worker.stop."""
         self._started = False
         await asyncio.gather(*(worker.stop() for worker in self._running.values()))
+        await asyncio.gather(*(worker.stop() for worker in self._beneath))
 
 
 class Consumers(Workers[K, C]):
     """Replaced as a whole when the routes change."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *beneath: Worker) -> None:
+        super().__init__(*beneath)
         self._leaving: dict[asyncio.Task[None], C] = {}
 
     def bind(self, bindings: Mapping[K, Any], make: Callable[[Any], C]) -> None:
@@ -101,7 +111,8 @@ class Consumers(Workers[K, C]):
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
         # A task that is cancelled before it has begun stops nothing.
-        await asyncio.gather(*(consumer.stop() for consumer in leaving.values()), super().stop())
+        await asyncio.gather(*(consumer.stop() for consumer in leaving.values()))
+        await super().stop()
 
 
 async def _retire(consumer: Consumer) -> None:
