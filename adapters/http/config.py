@@ -10,7 +10,7 @@ from gateway.net.http.address import BaseUrl, Https, Listen, Path, https_fits, o
 from gateway.net.http.cors import Cors
 from gateway.port import Address, Endpoint
 
-BodyFormat = Literal["form", "multipart", "msgpack", "protobuf"]
+BodyFormat = Literal["form", "multipart", "xml", "msgpack", "protobuf"]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 BODYLESS = frozenset({"GET", "DELETE"})
 
@@ -39,9 +39,9 @@ class HttpEndpoint(JsonSettings, Endpoint):
     )
     formats: tuple[BodyFormat, ...] = Field(
         default=(),
-        description="Inbound: what bodies may be besides JSON, where the route's type has a form in it. msgpack and "
-        "protobuf may be replies too, as the caller's Accept says. form and multipart can be posted by any web page, "
-        "without the preflight that cors is for.",
+        description="Inbound: what bodies may be besides JSON, where the route's type has a form in it. xml, msgpack "
+        "and protobuf may be replies too, as the caller's Accept says. form and multipart can be posted by any web "
+        "page, without the preflight that cors is for.",
     )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."

@@ -27,7 +27,7 @@ from gateway.schema.types import STRING, Operation
 from gateway.status import Failure
 
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
-_WRITTEN: Final = ("msgpack", "protobuf")
+_WRITTEN: Final = ("xml", "msgpack", "protobuf")
 """Formats of replies besides JSON."""
 
 

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgpack
 import pytest
 from aiohttp import web
+from lxml import etree
 from support.grpc_orders import OrdersServer, pb2
 from support.http_gateway import Gateway, gateway, upstream
 
-FORMATS = ["form", "multipart", "msgpack", "protobuf"]
+FORM = "application/x-www-form-urlencoded"
+FORMATS = ["form", "multipart", "msgpack", "protobuf", "xml"]
 ORDER = {"customerId": "c", "lines": [{"sku": "TEA", "quantity": 2}]}
 
 
@@ -102,6 +105,38 @@ async def test_messagepack_both_ways(http: Gateway) -> None:
     assert (status, told["Content-Type"], problem["path"]) == (400, "application/problem+json", "$.lines[0].sku")
 
 
+async def test_xml_both_ways(http: Gateway) -> None:
+    body = "<o><customerId>K\xe4se</customerId><lines><sku>TEA</sku><quantity>2</quantity></lines></o>".encode(
+        "latin-1"
+    )
+    headers = {"Content-Type": "text/xml; charset=iso-8859-1", "Accept": "application/xml"}
+    status, told, reply = await http.request("POST", "/orders", data=body, headers=headers)
+    assert (status, told["Content-Type"]) == (200, "application/xml")
+    order = etree.fromstring(reply)
+    assert (order.tag, order.findtext("customerId"), order.findtext("totalCents")) == ("Order", "Käse", str(2**62))
+    assert [(line.findtext("sku"), line.findtext("quantity")) for line in order.findall("lines")] == [("TEA", "2")]
+    status, told, problem = await send(http, b"<o><lines><quantity>x</quantity></lines></o>", "application/xml")
+    assert (status, told["Content-Type"]) == (400, "application/problem+json")
+    assert problem["path"] == "$.lines[0].quantity"
+    assert (await send(http, b"<o/>", "application/xml", "/echo"))[0] == 415, "an untyped route knows no element"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'<!DOCTYPE o [<!ENTITY a "b">]><o>&a;</o>', "DOCTYPE"),
+        (b'<!DOCTYPE o SYSTEM "file:///etc/passwd"><o/>', "DOCTYPE"),
+        (b"<o>" * 65 + b"</o>" * 65, "deeper than 64"),
+        (b"<o><customerId>", "not well-formed"),
+        (b"\x80", "not well-formed"),
+    ],
+)
+async def test_xml_that_attacks_is_refused(http: Gateway, body: bytes, message: str) -> None:
+    status, _, told = await send(http, body, "application/xml")
+    assert (status, told["code"]) == (400, "INVALID_ARGUMENT")
+    assert message in told["detail"]
+
+
 async def test_protobuf_both_ways(http: Gateway) -> None:
     request = pb2.PlaceOrderRequest(customer_id="c", lines=[pb2.OrderLine(sku="TEA", quantity=2)])
     headers = {"Content-Type": "application/x-protobuf", "Accept": "application/x-protobuf"}
@@ -174,3 +209,57 @@ async def test_a_stream_may_be_asked_for_in_any_format(http: Gateway) -> None:
     async with http.session.post(http.url + "/watch", data=b"order_id=o&limit=2", headers=headers) as response:
         lines = (await response.read()).splitlines()
     assert [json.loads(line)["orderId"] for line in lines] == ["o", "o"]
+
+
+ANIMALS = """
+openapi: 3.0.3
+info: {title: Animals, version: "1"}
+paths:
+  /animals/{id}:
+    post:
+      operationId: keep
+      parameters: [{name: id, in: path, required: true, schema: {type: integer, format: int64}}]
+      requestBody: {required: true, content: {application/json: {schema: {$ref: "#/components/schemas/Animal"}}}}
+      responses:
+        "200": {description: ok, content: {application/json: {schema: {$ref: "#/components/schemas/Animal"}}}}
+components:
+  schemas:
+    Animal:
+      type: object
+      required: [name]
+      xml: {name: animal, namespace: "urn:zoo"}
+      properties:
+        name: {type: string, xml: {attribute: true}}
+        weight: {type: integer, format: int64, xml: {name: grams}}
+        foods: {type: array, xml: {wrapped: true}, items: {type: string, xml: {name: food}}}
+"""
+
+
+async def test_openapi_operations_take_every_format_and_its_xml_object(tmp_path: Path) -> None:
+    (tmp_path / "animals.yaml").write_text(ANIMALS)
+    async with upstream(echo) as up:
+        keep = {"endpoint": "up", "operation": "keep"}
+        routes = {
+            "endpoints": {
+                "web": {"protocol": "http", "listen": "127.0.0.1:0", "openapi": "animals.yaml", "formats": FORMATS},
+                "up": {"protocol": "http", "target": up.url, "openapi": "animals.yaml"},
+            },
+            "routes": {"keep": {"from": {**keep, "endpoint": "web"}, "to": keep}},
+        }
+        async with gateway(routes, tmp_path) as http:
+            body = b"<a name='cat'><grams>5</grams><foods><food>fish</food><food>mice</food></foods></a>"
+            headers = {"Content-Type": "application/zoo+xml", "Accept": "application/xml"}
+            status, _, reply = await http.request("POST", "/animals/7", data=body, headers=headers)
+            animal = etree.fromstring(reply)
+            assert (status, animal.tag, animal.get("name")) == (200, "{urn:zoo}animal", "cat")
+            assert [food.text for food in animal.findall("foods/food")] == ["fish", "mice"]
+            sent = {"name": "cat", "weight": 5, "foods": ["fish", "mice"]}
+            assert json.loads(up.bodies[0]) == sent
+            reply = await send(http, b"name=cat&weight=5&foods=fish&foods=mice", FORM, "/animals/7")
+            assert (reply[0], reply[2]) == (200, sent)
+            reply = await send(http, b"name=cat&weight=x", FORM, "/animals/7")
+            assert (reply[0], reply[2]["path"]) == (400, "$.weight")
+            reply = await send(http, msgpack.packb(sent), "application/msgpack", "/animals/7")
+            assert (reply[0], reply[2]) == (200, sent)
+            assert (await send(http, b"", FORM, "/animals/7"))[0] == 400
+            assert (await send(http, b"x", "application/x-protobuf", "/animals/7"))[0] == 415

@@ -183,14 +183,14 @@ class _Readers:
                 add(f"    if len(v{number}) < {hint.minimum}: raise IRREGULAR")
             if self._unknown is Unknown.REJECT and hint.maximum is not None:
                 add(f"    if len(v{number}) > {hint.maximum}: raise IRREGULAR")
-            if field.choice:
+            if field.default is UNSET and not field.required:
                 add(f"    if not v{number}: v{number} = UNSET")
             return
         if field.required:
             add(f"    if tag != {tag}: raise IRREGULAR")
             indent = "    "
         else:
-            add(f"    v{number} = UNSET")
+            add(f"    v{number} = {'{}' if field.default == {} else self._constant(field.default)}")
             add(f"    if tag == {tag}:")
             indent = "        "
         add(f"{indent}v{number} = {self._value(hint, field.type, indent)}")
@@ -247,7 +247,7 @@ def _regular(record: Record) -> bool:
     hints = [hint_of(field) for field in record.fields]
     return (
         all(hint.place in (Place.ELEMENT, Place.ATTRIBUTE, Place.TEXT) for hint in hints)
-        and all(hint.simple is not ANY_SIMPLE for hint in hints)
+        and all(hint.simple is not ANY_SIMPLE and not hint.wrapper for hint in hints)
         and not any(isinstance(field.default, list) and field.default for field in record.fields)
         and not layout_of(record).derived
     )

@@ -3,7 +3,7 @@
 Elements may come in any order, since each is known by its name; they are written in the schema's order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import Any, Final
@@ -75,7 +75,7 @@ def _place(layout: _Layout, field: Field) -> None:
     hint = hint_of(field)
     match hint.place:
         case Place.ELEMENT:
-            layout.elements[hint.tag] = field
+            layout.elements[hint.wrapper or hint.tag] = field
         case Place.ATTRIBUTE:
             layout.attributes[hint.tag] = field
         case Place.TEXT:
@@ -185,16 +185,28 @@ class Reader:
                 continue
             here = f"{path}.{field.name}"
             hint = hint_of(field)
+            if values.has(field) and (hint.wrapper or not hint.repeated):
+                raise invalid(f"{field.name} may stand only once", here)
             if hint.repeated:
                 assert isinstance(field.type, List)  # noqa: S101  what a repeated element is
                 many = values.many(field)
-                many.append(self._element(hint, field.type.item, field.type.nullable, child, f"{here}[{len(many)}]"))
-            elif values.has(field):
-                raise invalid(f"{field.name} may stand only once", here)
+                for item in self._wrapped(hint, child, here) if hint.wrapper else (child,):
+                    nth = f"{here}[{len(many)}]"
+                    many.append(self._element(hint, field.type.item, field.type.nullable, item, nth))
             else:
                 values.set(field, self._element(hint, field.type, field.nullable, child, here))
             return True
         return False
+
+    def _wrapped(self, hint: XmlHint, wrapper: Element, path: str) -> Iterator[Element]:
+        for name in wrapper.attrib:
+            self._stray_attribute(local_name(str(wrapper.tag)), str(name), path)
+        refuse_mixed(wrapper, path)
+        for child in wrapper:
+            if child.tag == hint.tag:
+                yield child
+            elif self._strict:
+                raise invalid(f"only {local_name(hint.tag)} elements belong here", path)
 
     def _other(
         self, record: Record, parts: "Sequence[tuple[_Layout, _Values]]", child: Element, tag: str, path: str
@@ -307,6 +319,8 @@ class Reader:
             if values.has(field):
                 if self._strict and isinstance(field.type, List) and hint.place is not Place.ATTRIBUTE:
                     _check_count(hint, values, field, path)
+            elif field.required and hint.repeated and not hint.minimum and not hint.wrapper:
+                values.many(field)  # none of them is an empty list
             elif field.required:
                 raise invalid(f"{field.name} is missing", f"{path}.{field.name}")
             elif self._strict and isinstance(field.type, List) and hint.repeated and hint.minimum and not field.choice:

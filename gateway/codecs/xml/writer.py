@@ -143,8 +143,15 @@ class XmlWriters:
                     add(f"{indent}add(f'{self._text(hint, member)}')")
                 case Place.ELEMENT if hint.repeated:
                     assert isinstance(field.type, List)  # noqa: S101  what a repeated element is
-                    self._each(field, member, indent)
-                    self._element(hint, field.type.item, field.type.nullable, "item", indent + "    ")
+                    inner = indent
+                    if hint.wrapper:
+                        add(f"{indent}if {member} is not UNSET:")
+                        inner += "    "
+                        add(f"{inner}add('<{self._tag(hint.wrapper)}>')")
+                    self._each(field, member, inner)
+                    self._element(hint, field.type.item, field.type.nullable, "item", inner + "    ")
+                    if hint.wrapper:
+                        add(f"{inner}add('</{self._tag(hint.wrapper)}>')")
                 case Place.WILDCARD if hint.repeated:
                     self._each(field, member, indent)
                     add(f"{indent}    add({self._constant(_foreign)}(item))")

@@ -11,8 +11,10 @@ from gateway.codecs.json.format import JsonFormat
 from gateway.codecs.msgpack import MsgpackFormat
 from gateway.codecs.multipart import MultipartBody, MultipartFormat
 from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.codecs.xml.plain import XmlFormat
 from gateway.net.http.failure import NotAcceptable, UnsupportedMediaType
 from gateway.net.http.media_type import JSON, accepted, in_utf_8, parse_media_type
+from gateway.schema.idl.xml.document import XmlError, parse_xml
 from gateway.status import invalid
 
 S = TypeVar("S")
@@ -21,10 +23,13 @@ MEDIA_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "json": (JSON,),
     "form": ("application/x-www-form-urlencoded",),
     "multipart": ("multipart/form-data",),
+    "xml": ("application/xml", "text/xml"),
     "msgpack": ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack"),
     "protobuf": ("application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf"),
 }
-"""By the name of a format; the first one is written. A type that ends in +json is JSON too."""
+"""By the name of a format; the first one is written. A type that ends in +json or +xml is JSON or XML too."""
+
+_SUFFIXES: Final = {"+json": JSON, "+xml": "application/xml"}
 
 ANYTHING: Final = ("*/*", JSON, "")
 """Values of Accept that JSON answers, whatever else there is."""
@@ -39,6 +44,8 @@ def format_named(name: str, json: JsonFormat) -> Format:
             return FormFormat()
         case "multipart":
             return MultipartFormat()
+        case "xml":
+            return XmlFormat()
         case "msgpack":
             return MsgpackFormat(json)
         case _:
@@ -46,7 +53,7 @@ def format_named(name: str, json: JsonFormat) -> Format:
 
 
 def received(name: str, body: bytes, parameters: Mapping[str, str]) -> Any:
-    """A body as the decoder of this format takes it. parameters: of its content type, with a charset that is UTF-8.
+    """A body as the decoder of this format takes it. parameters: of its content type.
 
     Raises Failure(INVALID_ARGUMENT).
     """
@@ -55,6 +62,11 @@ def received(name: str, body: bytes, parameters: Mapping[str, str]) -> Any:
         if not boundary:
             raise invalid("the content type of multipart/form-data needs a boundary")
         return MultipartBody(boundary, body)
+    if name == "xml":
+        try:
+            return parse_xml(body, parameters.get("charset", ""))
+        except XmlError as error:
+            raise invalid(str(error)) from None
     return body
 
 
@@ -104,8 +116,8 @@ class Negotiation(Generic[S]):
     def request(self, content_type: str, body: bytes) -> tuple[str, Any]:
         """(name of the request's format, what its decoder takes). Raises UnsupportedMediaType and as received()."""
         media_type, parameters = parse_media_type(content_type)
-        found = self._taken.get(media_type) or (self._taken.get(JSON) if media_type.endswith("+json") else None)
-        if found is None or not in_utf_8(parameters):
+        found = self._taken.get(media_type) or self._taken.get(_SUFFIXES.get(media_type[media_type.rfind("+") :], ""))
+        if found is None or not (found[1] == "xml" or in_utf_8(parameters)):
             raise UnsupportedMediaType(content_type, tuple(self._taken))
         return found[0], received(found[1], body, parameters)
 

@@ -296,7 +296,7 @@ class _Reader:
         field = self._types.output_field(name, selected, nullable, doc=definition.description or "")
         if name != key:
             forms = self._types.forms
-            field.wire = AliasHint(forms.int64, forms.decimal, forms.duration, key)
+            field.wire = AliasHint(forms.int64, forms.decimal, forms.duration, alias=key)
         return field
 
     def _abstract(self, type_: GraphQLInterfaceType | GraphQLUnionType, sets: Sequence[SelectionSetNode]) -> Record:

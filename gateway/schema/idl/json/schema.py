@@ -10,6 +10,7 @@ maximum say otherwise.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from msgspec import UNSET
 
 from gateway.schema import text
 from gateway.schema.idl.json.document import FILES, JsonDocumentError, Pointer, at, parse_fragment
-from gateway.schema.idl.json.hint import JsonHint
+from gateway.schema.idl.json.hint import JsonHint, XmlObject
 from gateway.schema.types import (
     ANY,
     BOOL,
@@ -294,7 +295,7 @@ class JsonSchemaReader:
             return self._map(parts, nullable, name)
         self._refuse_open(parts)
         # Known before its fields are read, so that they may refer to it.
-        record = Record(name, doc=_first(parts, "description", ""))
+        record = Record(name, doc=_first(parts, "description", ""), wire=_xml(self._document, parts))
         reading = self._known[pointers] = Reading(record, nullable)
         self._open.discard(pointers)
         arms = self._choices(record, unions, members)
@@ -319,13 +320,14 @@ class JsonSchemaReader:
     def _field(self, member: str, pointers: Sequence[Pointer], name: str) -> Field:
         reading = self._read(pointers, name)
         own = [part for pointer in pointers for part in _shallow(self._document, pointer)]
+        xml = _xml(self._document, own)
         return Field(
             member,
             reading.type,
             nullable=reading.nullable,
             default=_default(_first(own, "default", UNSET), reading.type),
             doc=_first(own, "description", ""),
-            wire=reading.hint,
+            wire=reading.hint if xml is None else replace(reading.hint or JsonHint(), xml=xml),
         )
 
     def _map(self, parts: Sequence[_Part], nullable: bool, name: str) -> Reading:
@@ -476,6 +478,22 @@ def _shallow(document: Any, pointer: Pointer) -> Iterator[_Part]:
         if not isinstance(schema.get("$ref"), str):
             return
         pointer = parse_fragment(schema["$ref"])
+
+
+def _xml(document: Any, parts: Sequence[_Part]) -> XmlObject | None:
+    """OpenAPI's `xml` of a schema, and of its items where it is an array."""
+    told = _first(parts, "xml", {})
+    part = next((part for part in parts if "items" in part.schema), None)
+    items = {} if part is None else _first(_shallow(document, (*part.pointer, "items")), "xml", {})
+    if not isinstance(told, dict) or not isinstance(items, dict) or not (told or items):
+        return None
+    return XmlObject(
+        name=str(told.get("name", "")),
+        namespace=str(told.get("namespace", "")),
+        attribute=told.get("attribute") is True,
+        wrapped=told.get("wrapped") is True,
+        item=str(items.get("name", "")),
+    )
 
 
 def _declared(parts: Iterable[_Part]) -> tuple[frozenset[str], bool]:

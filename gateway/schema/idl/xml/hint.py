@@ -91,6 +91,8 @@ class XmlHint:
     fixed: the only text that is valid.
     namespaces: of a WILDCARD only: those that it takes ("" is none); empty takes all, "!x" takes all but x and none.
     entry: of a Map only: tag of the repeated entry element, and the Record of its key and value.
+    wrapper: of a repeated element only: tag of the one element that they stand in; empty where they stand in the
+        record's own.
     """
 
     place: Place
@@ -102,6 +104,7 @@ class XmlHint:
     fixed: str | None = None
     namespaces: tuple[str, ...] = ()
     entry: tuple[str, Record] | None = None
+    wrapper: str = ""
 
     @property
     def repeated(self) -> bool:
