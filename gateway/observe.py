@@ -41,6 +41,7 @@ class Metrics(Collector):
 
     ready: endpoint name -> why it is not ready (empty when it is), asked at each scrape.
     events: (endpoint, event, count) of what endpoints count beside calls, asked at each scrape.
+    rejected: (endpoint, code, count) of requests that failed without a route, asked at each scrape.
     jobs: (route, state, count), asked at each scrape.
     """
 
@@ -49,6 +50,7 @@ class Metrics(Collector):
         self.ready: Callable[[], Mapping[str, str]] = dict
         self.pending: Callable[[], Iterable[str]] = tuple
         self.events: Iterable[tuple[str, str, int]] = ()
+        self.rejected: Callable[[], Iterable[tuple[str, Code, int]]] = tuple
         self.jobs: Callable[[], Iterable[tuple[str, str, int]]] = tuple
 
     def route(self, name: str) -> RouteMetrics:
@@ -89,10 +91,17 @@ class Metrics(Collector):
         )
         for endpoint, event, count in self.events:
             events.add_metric((endpoint, event), count)
+        rejected = CounterMetricFamily(
+            "gateway_rejected_requests",
+            "Requests that failed without a route, by endpoint and status code.",
+            labels=("endpoint", "code"),
+        )
+        for endpoint, code, count in self.rejected():
+            rejected.add_metric((endpoint, code.name), count)
         jobs = GaugeMetricFamily("gateway_jobs", "Jobs kept by route and state.", labels=("route", "state"))
         for route_name, state, count in self.jobs():
             jobs.add_metric((route_name, state), count)
-        return (calls, seconds, flight, messages, ready, pending, events, jobs)
+        return (calls, seconds, flight, messages, ready, pending, events, rejected, jobs)
 
 
 class AccessLog:

@@ -62,6 +62,7 @@ class FailureTranslator:
             details=details,
             retry_after=failure.retry_after,
             sent=failure.sent,
+            counted=True,
         )
 
     def _compile(self, name: str) -> Callable[[Any], Detail]:
@@ -266,11 +267,11 @@ class Route:
 
     def _surprise(self, error: Exception) -> Failure:
         log.error("bug in route %s", self.name, exc_info=error)
-        return Failure(Code.INTERNAL, "internal error")
+        return Failure(Code.INTERNAL, "internal error", counted=True)
 
     def _late(self) -> Failure:
-        return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}")
+        return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}", counted=True)
 
 
 def _stopped(*, sent: bool = True) -> Failure:
-    return Failure(Code.UNAVAILABLE, "the gateway is stopping", retry_after=1.0, sent=sent)
+    return Failure(Code.UNAVAILABLE, "the gateway is stopping", retry_after=1.0, sent=sent, counted=True)

@@ -41,6 +41,7 @@ class Runtime:
         self._metrics = Metrics()
         self._metrics.ready = self.unready
         self._metrics.events = self._network.counters
+        self._metrics.rejected = self._network.counters.rejected
         self._metrics.pending = lambda: self.plan.pending if self.plan else ()
         self._metrics.jobs = lambda: self.plan.jobs.counts() if self.plan and self.plan.jobs else ()
         self._access: AccessLog | None = None

@@ -71,6 +71,7 @@ class Failure(Exception):
     details: typed details, declared by the side that failed.
     retry_after: seconds after which the caller may try again, or None.
     sent: False means that the peer certainly saw nothing of the request.
+    counted: it is in the metrics, of a route or of an endpoint.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Failure(Exception):
         details: Sequence[Detail] = (),
         retry_after: float | None = None,
         sent: bool = True,
+        counted: bool = False,
     ) -> None:
         super().__init__(code, message)
         self.code = code
@@ -90,6 +92,7 @@ class Failure(Exception):
         self.details = tuple(details)
         self.retry_after = retry_after
         self.sent = sent
+        self.counted = counted
 
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""

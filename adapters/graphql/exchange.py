@@ -10,6 +10,7 @@ from adapters.graphql.resolver import Caller
 from gateway.codecs.graphql.engine import Engine
 from gateway.codecs.graphql.error import BAD_REQUEST, RequestError, error, errors_of, malformed
 from gateway.codecs.graphql.request import GraphqlRequest, parse_body, parse_query, request_of, to_json
+from gateway.net.counters import Rejections
 from gateway.net.http.call import crossing
 from gateway.net.http.failure import HttpRefusal, headers_of, status_of
 from gateway.net.http.media_type import JSON, accepted, check_media_type
@@ -30,10 +31,11 @@ class Exchange:
     limit: of a body, in bytes. batch: the most operations in one.
     """
 
-    def __init__(self, engine: Engine, limit: int, batch: int) -> None:
+    def __init__(self, engine: Engine, limit: int, batch: int, rejections: Rejections) -> None:
         self._engine = engine
         self._limit = limit
         self._batch = batch
+        self._rejections = rejections
 
     async def post(self, request: HttpRequest) -> HttpReply:
         try:
@@ -68,14 +70,15 @@ class Exchange:
             if operation.subscribes:
                 if not stream:
                     raise _not_acceptable(f"subscriptions are answered as {SSE}, or by WebSocket")
-                return await stream_reply(self._engine.subscribe(operation, caller), _Events(), hold_seconds=0)
+                events = _Events(self._rejections)
+                return await stream_reply(self._engine.subscribe(operation, caller), events, hold_seconds=0)
             result = await self._engine.execute(operation, caller)
         except HttpRefusal as refusal:
             return _refusal(request, refusal)
         except RequestError as refused:
             if media_type is None:
                 # Clients of server-sent events can't read the body of a refusal.
-                return HttpReply(200, SSE_HEADERS, _Events().failure(refused))
+                return HttpReply(200, SSE_HEADERS, _Events(self._rejections).failure(refused))
             return _refusal(request, refused)
         headers = crossing(caller.replied)
         if media_type is None:
@@ -102,6 +105,7 @@ class Exchange:
                 raise malformed("a batch can't have subscriptions")
             return await self._engine.execute(operation, caller)
         except RequestError as refused:
+            self._rejections.add(refused)
             return {"errors": refused.errors}
 
 
@@ -113,6 +117,9 @@ class _Events:
     heartbeat = HEARTBEAT
     cut = False
 
+    def __init__(self, rejections: Rejections) -> None:
+        self._rejections = rejections
+
     def message(self, reply: Mapping[str, Any]) -> bytes:
         return sse(to_json(reply), "next")
 
@@ -120,6 +127,7 @@ class _Events:
         return _COMPLETE
 
     def failure(self, failure: Failure) -> bytes:
+        self._rejections.add(failure)
         return self.message({"errors": errors_of(failure)}) + _COMPLETE
 
 
@@ -128,7 +136,8 @@ def _refusal(request: HttpRequest, failure: Failure) -> HttpReply:
     media_type = accepted(request.headers.get("accept", ""), _OFFERED) or JSON
     well_formed = isinstance(failure, RequestError) and failure.well_formed
     status = 200 if well_formed and media_type == JSON else status_of(failure)
-    return HttpReply(status, [_content_type(media_type), *headers_of(failure)], to_json({"errors": _errors(failure)}))
+    body = to_json({"errors": _errors(failure)})
+    return HttpReply(status, [_content_type(media_type), *headers_of(failure)], body, failure)
 
 
 def _errors(failure: Failure) -> Sequence[Mapping[str, Any]]:

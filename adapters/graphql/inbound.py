@@ -71,8 +71,9 @@ class GraphqlInbound(Mounted):
             return
         endpoint = self._endpoint
         engine = self._engine(bindings)
-        exchange = Exchange(engine, endpoint.max_body_bytes, endpoint.max_batch)
-        sockets = SocketHandler(engine, endpoint)
+        rejections = self._network.counters.rejections(self._name)
+        exchange = Exchange(engine, endpoint.max_body_bytes, endpoint.max_batch, rejections)
+        sockets = SocketHandler(engine, endpoint, rejections)
         shown = page() if endpoint.graphiql else None
 
         async def get(request: HttpRequest) -> HttpReply | HttpUpgrade:

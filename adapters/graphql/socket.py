@@ -21,10 +21,11 @@ from gateway.codecs.graphql.transport_ws import (
     frame,
     read_client_frame,
 )
+from gateway.net.counters import Rejections
 from gateway.net.http.server import HttpRequest
 from gateway.net.websocket.connection import CloseWebSocket, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.net.websocket.server import HttpUpgrade
-from gateway.status import as_failure
+from gateway.status import Code, as_failure
 
 INIT_SECONDS: Final = 10.0
 _HEADER_VALUE: Final = re.compile(r"[^\r\n\0]{0,8192}")
@@ -35,8 +36,9 @@ log = logging.getLogger("gateway.graphql")
 class SocketHandler:
     """Makes sessions of WebSocket handshakes."""
 
-    def __init__(self, engine: Engine, endpoint: Endpoint) -> None:
+    def __init__(self, engine: Engine, endpoint: Endpoint, rejections: Rejections) -> None:
         self._engine = engine
+        self._rejections = rejections
         self._operations = endpoint.max_operations
         self._origins = endpoint.origins
         self._limits = WebSocketLimits(max_message_bytes=endpoint.max_body_bytes)
@@ -49,7 +51,7 @@ class SocketHandler:
             )
 
         async def serve(socket: WebSocket) -> None:
-            await _Session(self._engine, socket, self._operations, caller_of).serve()
+            await _Session(self._engine, socket, self._operations, self._rejections, caller_of).serve()
 
         return HttpUpgrade(serve, subprotocols=(SUBPROTOCOL,), origins=self._origins, limits=self._limits)
 
@@ -69,8 +71,16 @@ def _headers(given: Mapping[str, str], payload: Any, forwarded: frozenset[str]) 
 class _Session:
     """One connection. caller_of: connection_init's payload -> who calls."""
 
-    def __init__(self, engine: Engine, socket: WebSocket, operations: int, caller_of: Callable[[Any], Caller]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        socket: WebSocket,
+        operations: int,
+        rejections: Rejections,
+        caller_of: Callable[[Any], Caller],
+    ) -> None:
         self._engine = engine
+        self._rejections = rejections
         self._socket = socket
         self._limit = operations
         self._caller_of = caller_of
@@ -121,6 +131,7 @@ class _Session:
                     task.cancel()
             case "subscribe" if len(self._running) >= self._limit:
                 text = f"a connection may have {self._limit} operations at a time"
+                self._rejections.count(Code.RESOURCE_EXHAUSTED)
                 await self._socket.send(frame("error", received.id, [error(text, LIMIT_EXCEEDED)]), text=True)
             case "subscribe":
                 self._start(received.id, received.payload)
@@ -149,7 +160,9 @@ class _Session:
             except WebSocketClosed:
                 raise
             except Exception as error:
-                last = frame("error", key, errors_of(as_failure(error, "behind a GraphQL operation", log)))
+                failure = as_failure(error, "behind a GraphQL operation", log)
+                self._rejections.add(failure)
+                last = frame("error", key, errors_of(failure))
             # The id is free before the peer can know that it is.
             self._running.pop(key, None)
             await send(last, text=True)

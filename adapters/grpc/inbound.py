@@ -20,7 +20,7 @@ from adapters.grpc.transport import arguments, compression
 from gateway.codecs.protobuf.google_status import GoogleStatus
 from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
 from gateway.net.address import listening
-from gateway.net.counters import STALLED_PEERS, Counter
+from gateway.net.counters import STALLED_PEERS, Counter, Rejections
 from gateway.net.network import Network
 from gateway.net.stall import MessageStall
 from gateway.net.tls import pem_files
@@ -52,7 +52,8 @@ class GrpcInbound:
         self._credentials: grpc.ServerCredentials | None = None
         self._server: grpc.aio.Server | None = None
         self._own: list[HealthService | ReflectionService] = [HealthService()]
-        self._methods = _Methods()
+        self._rejections = network.counters.rejections(name)
+        self._methods = _Methods(self._rejections)
 
     async def load(self) -> None:
         if self._contract is not None:
@@ -73,7 +74,8 @@ class GrpcInbound:
         for binding in bindings:
             operation = binding.contract.wire.name
             services.add(operation.partition("/")[0])
-            call = _Call(binding, loaded(self._contract).status, self._endpoint.stall_timeout, self._stalled)
+            status = loaded(self._contract).status
+            call = _Call(binding, status, self._endpoint.stall_timeout, self._stalled, self._rejections)
             handlers[f"/{operation}"] = call.handler()
         for own in self._own:
             own.set_services(services)
@@ -133,19 +135,21 @@ class GrpcInbound:
 class _Methods(_GenericRpcHandler):
     """The method table. served: replaced as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejections: Rejections) -> None:
+        self._rejections = rejections
         self.served: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         method = handler_call_details.method
-        return self.served.get(method) or _unknown(method, self.served)
+        return self.served.get(method) or _unknown(method, self.served, self._rejections)
 
 
-def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, Any]":
+def _unknown(method: str, served: Iterable[str], rejections: Rejections) -> "grpc.RpcMethodHandler[Any, Any]":
     near = get_close_matches(method, served, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
 
     async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
+        rejections.count(Code.UNIMPLEMENTED)
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"no route serves {method[:200]}{hint}")
 
     return grpc.stream_stream_rpc_method_handler(refuse)
@@ -154,10 +158,18 @@ def _unknown(method: str, served: Iterable[str]) -> "grpc.RpcMethodHandler[Any, 
 class _Call:
     """Serves the calls of one binding."""
 
-    __slots__ = ("_pattern", "_service", "_stall_seconds", "_stalled_peers", "_status", "_wanted")
+    __slots__ = ("_pattern", "_rejections", "_service", "_stall_seconds", "_stalled_peers", "_status", "_wanted")
 
-    def __init__(self, binding: Binding, status: GoogleStatus, stall_seconds: float, stalled: Counter) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        status: GoogleStatus,
+        stall_seconds: float,
+        stalled: Counter,
+        rejections: Rejections,
+    ) -> None:
         self._stalled_peers = stalled
+        self._rejections = rejections
         self._service = binding.service
         self._stall_seconds = stall_seconds
         self._pattern = binding.pattern
@@ -207,7 +219,7 @@ class _Call:
             if not stall.settle():
                 raise
             text = f"the caller took no message for {self._stall_seconds:g} seconds"
-            self._fail(Failure(Code.DEADLINE_EXCEEDED, text), context)
+            self._fail(Failure(Code.DEADLINE_EXCEEDED, text, counted=True), context)
         except Exception as error:
             self._fail(error, context)
         finally:
@@ -219,7 +231,9 @@ class _Call:
         call.departure.stalled(self._stall_seconds)
 
     def _fail(self, error: Exception, context: Any) -> None:
-        write_failure(as_failure(error, "behind a gRPC method", log), self._status, context)
+        failure = as_failure(error, "behind a gRPC method", log)
+        self._rejections.add(failure)
+        write_failure(failure, self._status, context)
 
     def _open(self, body: bytes | None, context: Any) -> tuple[Message, Context]:
         metadata = context.invocation_metadata()

@@ -185,7 +185,7 @@ def _headers(request: HttpRequest, received: Envelope, served: _Served) -> list[
 def _failed(version: Version, failure: Failure, served: _Served | None) -> HttpReply:
     status, body = fault(version, failure, _declared(failure, served))
     headers = [("Content-Type", CONTENT_TYPE[version]), *headers_of(failure)]
-    return HttpReply(status_of(failure, otherwise=status), headers, body)
+    return HttpReply(status_of(failure, otherwise=status), headers, body, failure)
 
 
 def _declared(failure: Failure, served: _Served | None) -> str:

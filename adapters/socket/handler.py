@@ -5,7 +5,7 @@ from contextlib import suppress
 from adapters.socket.config import TcpEndpoint
 from adapters.socket.serving import Peer, Serving
 from gateway.codecs.declared_format import Formats
-from gateway.net.counters import Counter
+from gateway.net.counters import Counter, Rejections
 from gateway.net.tcp.framing import FramingError
 from gateway.port import Binding
 from gateway.status import Code, Failure
@@ -22,9 +22,10 @@ class Handler(Serving):
         *,
         received: Counter,
         failed: Counter,
+        rejections: Rejections,
         malformed: Counter,
     ) -> None:
-        super().__init__(endpoint, formats, binding, failed=failed)
+        super().__init__(endpoint, formats, binding, failed=failed, rejections=rejections)
         self.max_in_flight = endpoint.max_in_flight
         self.in_order = self.answered and formats.correlation is None
         self.received = received

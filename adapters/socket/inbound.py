@@ -33,6 +33,7 @@ class TcpInbound:
             network.counters.counter(name, label)
             for label in ("received", "failed", "malformed", "refused_connections", STALLED_PEERS)
         )
+        self._rejections = network.counters.rejections(name)
         if endpoint.target is not None:
             self._dialler = Dialler(name, endpoint.target, backoff=endpoint.backoff, longest=endpoint.max_backoff)
 
@@ -67,6 +68,7 @@ class TcpInbound:
                 binding,
                 received=self._received,
                 failed=self._failed,
+                rejections=self._rejections,
                 malformed=self._malformed,
             )
         if self._server is not None and known is not self._handler:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from adapters.socket.config import TcpEndpoint, UdpEndpoint
 from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Departure, Message
-from gateway.net.counters import Counter
+from gateway.net.counters import Counter, Rejections
 from gateway.net.failure_message import failure_message
 from gateway.pattern import Count
 from gateway.port import Binding
@@ -27,13 +27,20 @@ class Peer(Protocol):
 
 
 class Serving:
-    """failed: counts the messages whose call failed."""
+    """failed: counts the messages whose call failed. rejections: counts what no route does."""
 
     def __init__(
-        self, endpoint: TcpEndpoint | UdpEndpoint, formats: Formats, binding: Binding, *, failed: Counter
+        self,
+        endpoint: TcpEndpoint | UdpEndpoint,
+        formats: Formats,
+        binding: Binding,
+        *,
+        failed: Counter,
+        rejections: Rejections,
     ) -> None:
         self.binding = binding
         self.failed = failed
+        self._rejections = rejections
         self.answered = answered = binding.pattern.replies is not Count.NONE
         self._correlation = formats.correlation if answered else None
         kind = endpoint.on_failure
@@ -63,6 +70,7 @@ class Serving:
 
         key: as correlation took it from the request. Raises Failure where only the connection's end can tell.
         """
+        self._rejections.add(failure)
         if self._message is None:
             if self._closes:
                 raise failure

@@ -29,6 +29,7 @@ class UdpInbound:
         self._formats: Formats | None = None
         self._serving: Serving | None = None
         self._failed = network.counters.counter(name, "failed")
+        self._rejections = network.counters.rejections(name)
         self._server = DatagramServer(
             name,
             listening(endpoint.listen),
@@ -49,7 +50,9 @@ class UdpInbound:
     def bind(self, bindings: Sequence[Binding]) -> None:
         self._serving = None
         if bindings and self._formats is not None:
-            self._serving = Serving(self._endpoint, self._formats, bindings[0], failed=self._failed)
+            self._serving = Serving(
+                self._endpoint, self._formats, bindings[0], failed=self._failed, rejections=self._rejections
+            )
 
     async def start(self) -> None:
         await self._server.start()

@@ -8,7 +8,6 @@ from typing import Final
 from adapters.thrift.config import ThriftEndpoint, ThriftSource
 from adapters.thrift.contract import contract_of, load, service_of
 from adapters.thrift.processor import Processor
-from adapters.thrift.status import write_failure
 from gateway.codecs.thrift.message import CONTENT_TYPE, Envelope, MessageType, read_message
 from gateway.message import Context
 from gateway.net.address import listening
@@ -55,7 +54,11 @@ class ThriftInbound:
         if self._processor is not None:
             return
         processor = Processor(
-            endpoint.protocol, default, multiplexed=endpoint.multiplexed, limit=endpoint.max_frame_bytes
+            endpoint.protocol,
+            default,
+            multiplexed=endpoint.multiplexed,
+            limit=endpoint.max_frame_bytes,
+            rejections=self._network.counters.rejections(self._name),
         )
         if self._http is not None:
             self._http.server.load(self._network.path)
@@ -146,7 +149,7 @@ class _Calls:
 
     def refusal(self, error: FramingError, connection: Connection) -> bytes:
         log.info("a Thrift connection is closed: %s", error)
-        return connection.framed(write_failure(self._protocol, UNREADABLE, invalid(str(error))))
+        return connection.framed(self._processor.told(UNREADABLE, invalid(str(error))))
 
 
 class _HttpSide:
@@ -173,9 +176,7 @@ class _HttpSide:
             call = read_message(self._protocol, await request.body(self._limit))
         except Failure as failure:
             headers = [*content, *headers_of(failure)]
-            return HttpReply(
-                status_of(failure, otherwise=400), headers, write_failure(self._protocol, UNREADABLE, failure)
-            )
+            return HttpReply(status_of(failure, otherwise=400), headers, processor.told(UNREADABLE, failure))
         try:
             reply = await processor.answer(call, request.context(), request.wanted(processor.headers(call)))
         except Failure as failure:

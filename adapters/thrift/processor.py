@@ -11,6 +11,7 @@ from gateway.codecs.format import Encode
 from gateway.codecs.thrift.format import Protocol
 from gateway.codecs.thrift.message import SEPARATOR, Envelope, MessageType, write_message
 from gateway.message import Context, Header, Message
+from gateway.net.counters import Rejections
 from gateway.port import Binding
 from gateway.status import Code, Failure, invalid
 
@@ -30,14 +31,17 @@ class Processor:
     """Finds the function, calls its route, and answers.
 
     default: the service that calls without one are of; multiplexed: others are called by name.
-    limit: of a reply, in bytes.
+    limit: of a reply, in bytes. rejections: counts what no route does.
     """
 
-    def __init__(self, protocol: Protocol, default: str, *, multiplexed: bool, limit: int) -> None:
+    def __init__(
+        self, protocol: Protocol, default: str, *, multiplexed: bool, limit: int, rejections: Rejections
+    ) -> None:
         self._protocol = protocol
         self._default = default
         self._multiplexed = multiplexed
         self._limit = limit
+        self._rejections = rejections
         self._served: dict[str, _Served] = {}
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -79,6 +83,7 @@ class Processor:
             reply = await served.call(Message(call.body, headers), context)
         except Failure as failure:
             if silent:
+                self._rejections.add(failure)
                 raise
             return self._failed(call, failure, served)
         return None if silent else self._reply(call, reply.body)
@@ -100,6 +105,11 @@ class Processor:
                     return self._reply(call, write(detail.value))
                 except Failure as misfit:
                     log.warning("exception %s can't be written: %s", detail.name, misfit)
+        return self.told(call, failure)
+
+    def told(self, call: Envelope, failure: Failure) -> bytes:
+        """The answer where a failure has no form of the call's own."""
+        self._rejections.add(failure)
         return write_failure(self._protocol, call, failure)
 
     def _reply(self, call: Envelope, body: bytes) -> bytes:
@@ -108,5 +118,5 @@ class Processor:
         reply = write_message(self._protocol, Envelope(name, MessageType.REPLY, call.seqid, body, call.strict))
         if len(reply) > self._limit:
             text = f"the reply has {len(reply)} bytes, more than the limit of {self._limit}"
-            return write_failure(self._protocol, call, Failure(Code.INTERNAL, text))
+            return self.told(call, Failure(Code.INTERNAL, text))
         return reply

@@ -10,6 +10,7 @@ from adapters.websocket.status import TO_WIRE
 from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.message import Context, Message
+from gateway.net.counters import Rejections
 from gateway.net.failure_message import failure_message
 from gateway.net.http.mounted import Mounted
 from gateway.net.http.router import PathTemplate
@@ -63,7 +64,7 @@ class WebSocketInbound(Mounted):
             headers=self._endpoint.forwarded,
             claim=f"GET {template.shape} on {listen}",
             describe=f"WebSocket {address.mode} at {template.text} on {listen}",
-            wire=(template, _Speech(self._endpoint, formats)),
+            wire=(template, _Speech(self._endpoint, formats, self._network.counters.rejections(self._name))),
         )
 
     def bind(self, bindings: Sequence[Binding]) -> None:
@@ -133,10 +134,12 @@ class _Head:
 class _Speech:
     """How an endpoint speaks at one address. Raises ContractError.
 
-    failure_message: makes what tells of a failure; None where the close code does.
+    failure_message: makes what tells of a failure; None where the close code does. rejections: counts what no route
+        does.
     """
 
-    def __init__(self, endpoint: WebSocketEndpoint, formats: Formats) -> None:
+    def __init__(self, endpoint: WebSocketEndpoint, formats: Formats, rejections: Rejections) -> None:
+        self.rejections = rejections
         kind = endpoint.on_failure or ("error" if formats.json else "close")
         self.text = endpoint.text
         self.correlation = formats.correlation
@@ -152,6 +155,7 @@ class _Speech:
 
     async def fail(self, socket: WebSocket, failure: Failure) -> None:
         """End the connection with the failure."""
+        self.rejections.add(failure)
         if self.failure_message is not None:
             await socket.send(self.failure_message(failure), text=self.text)
         await socket.close(TO_WIRE[failure.code], failure.text)
@@ -232,6 +236,7 @@ def _answerer(binding: Binding, speech: _Speech) -> Callable[[_Head, bytes], Awa
                 reply = correlation.put_reply(b"{}" if reply is None else reply, key)
             return None if reply is None else speech.fitting(reply)
         except Failure as failure:
+            speech.rejections.add(failure)
             if failure_message is None:
                 return failure
             told = failure_message(failure)

@@ -12,11 +12,11 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.message import Departure
-from gateway.net.http.failure import ENCODINGS
+from gateway.net.http.failure import ENCODINGS, HttpRefusal
 from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
 from gateway.net.http.response import SERVER
 from gateway.net.stall import TransportStall
-from gateway.status import Code
+from gateway.status import Code, Failure
 
 HEADER_BYTES: Final = 32 * 1024  # of all headers together, the request line included
 HEADERS: Final = 100
@@ -42,23 +42,29 @@ _OPTIONS: Final[dict[str, Any]] = {
 log = logging.getLogger("gateway.http")
 
 
-def problem(status: int, code: Code, detail: str) -> web.Response:
+def problem(refusal: HttpRefusal) -> web.Response:
     """A reply to what reaches no handler."""
-    return web.Response(status=status, body=problem_json(status, code, detail), content_type=PROBLEM_JSON)
+    body = problem_json(refusal.status, refusal.code, refusal.message)
+    response = web.Response(status=refusal.status, body=body, content_type=PROBLEM_JSON)
+    response.headers.extend(refusal.headers)
+    return response
 
 
 class HttpEngine(web.Server):
     """Makes connections whose requests this handler answers.
 
     stalled: told the request whose caller took nothing of the reply, and is cut off.
+    rejected: told why a request is none.
     """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         stalled: Callable[[web.BaseRequest], None],
+        rejected: Callable[[Failure], None],
     ) -> None:
         self.stalled = stalled
+        self.rejected = rejected
         # A caller that leaves cancels its handler, and through it the upstream call.
         super().__init__(handler, handler_cancellation=True)
 
@@ -188,28 +194,29 @@ class HttpConnection(RequestHandler):
             raise ConnectionResetError("the reply had begun when its handler failed")
         if status >= 500:
             log.error("unhandled error in a request from %s", request.remote, exc_info=exc)
-            response = problem(status, Code.INTERNAL, "internal error")
+            refusal = HttpRefusal(status, "internal error", code=Code.INTERNAL)
         else:
-            response = _malformed(exc, message or "")
+            refusal = _malformed(exc, message or "")
+        if isinstance(self._manager, HttpEngine):
+            self._manager.rejected(refusal)
+        response = problem(refusal)
         response.force_close()
         return response
 
 
-def _malformed(error: BaseException | None, message: str) -> web.Response:
+def _malformed(error: BaseException | None, message: str) -> HttpRefusal:
     match error:
         case LineTooLong():
-            return problem(431, Code.INVALID_ARGUMENT, f"the headers are longer than {HEADER_BYTES} bytes")
+            return HttpRefusal(431, f"the headers are longer than {HEADER_BYTES} bytes")
         case TimeoutError():
             text = f"the headers were not there within {HEADER_SECONDS:g} seconds"
-            return problem(408, Code.DEADLINE_EXCEEDED, text)
+            return HttpRefusal(408, text, code=Code.DEADLINE_EXCEEDED)
         case ContentEncodingError():
             text = f"the content encoding is not read here, {' and '.join(ENCODINGS)} are"
-            response = problem(415, Code.INVALID_ARGUMENT, text)
-            response.headers[hdrs.ACCEPT_ENCODING] = ", ".join(ENCODINGS)
-            return response
+            return HttpRefusal(415, text, headers=((hdrs.ACCEPT_ENCODING, ", ".join(ENCODINGS)),))
     if "Too many headers" in message:
-        return problem(431, Code.INVALID_ARGUMENT, f"there are more than {HEADERS} headers")
-    return problem(400, Code.INVALID_ARGUMENT, f"malformed HTTP: {_first_line(message)}")
+        return HttpRefusal(431, f"there are more than {HEADERS} headers")
+    return HttpRefusal(400, f"malformed HTTP: {_first_line(message)}")
 
 
 def _first_line(text: str | None) -> str:

@@ -21,7 +21,7 @@ def problem_of(failure: Failure) -> bytes:
 
 def problem_reply(failure: Failure) -> HttpReply:
     headers = [("Content-Type", PROBLEM_JSON), *headers_of(failure)]
-    return HttpReply(status_of(failure), headers, problem_of(failure))
+    return HttpReply(status_of(failure), headers, problem_of(failure), failure)
 
 
 def told_problem(body: bytes) -> Mapping[str, Any]:

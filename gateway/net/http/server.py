@@ -14,10 +14,10 @@ from aiohttp import hdrs, web
 
 from gateway.message import TRACEPARENT, Context, Departure, Header, trace_of
 from gateway.net.address import split_host_port
-from gateway.net.counters import STALLED_PEERS, Counter, Counters
+from gateway.net.counters import STALLED_PEERS, Counter, Counters, Rejections
 from gateway.net.http.connection import HttpConnection, HttpEngine, problem
 from gateway.net.http.cors import CorsPolicy
-from gateway.net.http.failure import ENCODINGS, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.net.http.failure import ENCODINGS, HttpRefusal, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 from gateway.net.http.response import HttpResponse
 from gateway.net.http.router import HttpRouter, PathTemplate
 from gateway.net.tcp.endpoint import bound_port, listen
@@ -161,11 +161,12 @@ def _broken(error: Exception) -> Failure:
 
 class HttpReply(msgspec.Struct):
     """body: bytes, or a generator whose chunks are sent as they come; if it raises, the connection is cut, so that
-    what was sent can't be taken for the whole."""
+    what was sent can't be taken for the whole. failure: what the reply tells, to be counted where no route has."""
 
     status: int
     headers: Sequence[tuple[str, str]] = ()
     body: bytes | AsyncGenerator[bytes, None] = b""
+    failure: Failure | None = None
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpReply | HttpUpgrade]]
@@ -184,16 +185,25 @@ def _open_to_pages(handler: Handler, cors: CorsPolicy) -> Handler:
     async def handle(request: HttpRequest) -> HttpReply | HttpUpgrade:
         reply = await handler(request)
         if isinstance(reply, HttpReply):
-            reply = HttpReply(reply.status, (*reply.headers, *cors.reply(request.origin)), reply.body)
+            headers = (*reply.headers, *cors.reply(request.origin))
+            reply = HttpReply(reply.status, headers, reply.body, reply.failure)
         return reply
 
     return handle
 
 
+class _Owner(msgspec.Struct, frozen=True):
+    """What is counted of one."""
+
+    stalled: Counter
+    rejections: Rejections
+
+
 class HttpServer:
     """One listener. Endpoints mount their routes on it; each of them may call start, drain and stop.
 
-    counters: where each owner's stalled peers are counted.
+    counters: where each owner's stalled peers and rejected requests are counted; those that are no owner's are under
+        the names of all.
     tls: load() must then have been called before start().
     """
 
@@ -206,7 +216,8 @@ class HttpServer:
         self._mounted: dict[str, Sequence[HttpRoute]] = {}
         self._router: HttpRouter[Handler] = HttpRouter(())
         self._policies: dict[Handler, CorsPolicy] = {}
-        self._stalled_peers: dict[Handler, Counter] = {}
+        self._owners: dict[Handler, _Owner] = {}
+        self._everybody = Rejections()
         self._engine: HttpEngine | None = None
         self._listener: asyncio.Server | None = None
         self._lock = asyncio.Lock()
@@ -231,15 +242,17 @@ class HttpServer:
         self._mounted[owner] = routes
         served: list[tuple[str, PathTemplate, Handler]] = []
         self._policies = {}
-        self._stalled_peers = {}
+        self._owners = {}
+        everybody = sorted(name for name, mounted in self._mounted.items() if mounted)
+        self._everybody = self._counters.rejections(",".join(everybody))
         for name, mounted in self._mounted.items():
-            stalled = self._counters.counter(name, STALLED_PEERS)
+            owned = _Owner(self._counters.counter(name, STALLED_PEERS), self._counters.rejections(name))
             for route in mounted:
                 handler = route.handler
                 if route.cors is not None:
                     handler = _open_to_pages(handler, route.cors)
                     self._policies[handler] = route.cors
-                self._stalled_peers[handler] = stalled
+                self._owners[handler] = owned
                 served.append((route.method, route.template, handler))
         self._router = HttpRouter(served)
 
@@ -248,7 +261,7 @@ class HttpServer:
         async with self._lock:
             if self._engine is not None:
                 return
-            engine = HttpEngine(self._answer, self._stalled)
+            engine = HttpEngine(self._answer, self._stalled, lambda refusal: self._everybody.add(refusal))
             self._listener = await listen(self.listen, self._context, engine)
             self.port = bound_port(self._listener)
             self._engine = engine
@@ -285,20 +298,25 @@ class HttpServer:
             try:
                 handler, captures, allowed = self._router.find(request.method, path)
             except ValueError:
-                return problem(400, Code.INVALID_ARGUMENT, "the path is not valid UTF-8")
+                return self._refuse(HttpRefusal(400, "the path is not valid UTF-8"))
             if handler is None and path.startswith("http://"):
                 # The absolute form, which proxies are sent, must be accepted too (RFC 9112, 3.2.2).
                 exchange.path = path = "/" + path.removeprefix("http://").partition("/")[2]
                 handler, captures, allowed = self._router.find(request.method, path)
             if handler is None:
                 refusal = _not_found(request.method, path, allowed)
-                refusal.headers.extend(self._preflight(exchange))
-                return refusal
+                if refusal is not None:
+                    return self._refuse(refusal)
+                told = web.Response(status=204)
+                told.headers.extend(((hdrs.ALLOW, _allow(allowed)), *self._preflight(exchange)))
+                return told
             if captures is not None:
                 exchange.params = captures
             reply = await handler(exchange)
             if isinstance(reply, HttpUpgrade):
-                return await self._sockets.serve(request, reply)
+                return await self._sockets.serve(request, reply, self._rejections(handler))
+            if reply.failure is not None:
+                self._rejections(handler).add(reply.failure)
             body = reply.body
             if isinstance(body, bytes):
                 response = HttpResponse(reply.status, reply.headers, body)
@@ -318,11 +336,20 @@ class HttpServer:
             if not self._busy:
                 self._idle.set()
 
+    def _refuse(self, refusal: HttpRefusal) -> web.Response:
+        """What is no owner's."""
+        self._everybody.add(refusal)
+        return problem(refusal)
+
+    def _rejections(self, handler: Handler) -> Rejections:
+        owner = self._owners.get(handler)
+        return self._everybody if owner is None else owner.rejections
+
     def _stalled(self, request: web.BaseRequest) -> None:
         handler, _, _ = self._router.find(request.method, request.raw_path.partition("?")[0])
-        counter = None if handler is None else self._stalled_peers.get(handler)
-        if counter is not None:
-            counter.add()
+        owner = None if handler is None else self._owners.get(handler)
+        if owner is not None:
+            owner.stalled.add()
 
     def _preflight(self, request: HttpRequest) -> Sequence[tuple[str, str]]:
         """What a browser is told that asks, on behalf of a page, whether it may call."""
@@ -366,15 +393,19 @@ async def _stream(request: web.BaseRequest, reply: HttpReply, body: AsyncGenerat
     return response
 
 
-def _not_found(method: str, path: str, allowed: Sequence[str]) -> web.Response:
+def _not_found(method: str, path: str, allowed: Sequence[str]) -> HttpRefusal | None:
+    """None where somebody asks what may be asked."""
     if not allowed and not (method == hdrs.METH_OPTIONS and path == "*"):
-        return problem(404, Code.NOT_FOUND, f"nothing is served at {path[:200]}")
+        return HttpRefusal(404, f"nothing is served at {path[:200]}", code=Code.NOT_FOUND)
+    if method == hdrs.METH_OPTIONS:
+        return None
+    allow = _allow(allowed)
+    text = f"{method} is not served at {path[:200]}; {allow.removesuffix(', OPTIONS')} is"
+    return HttpRefusal(405, text, code=Code.UNIMPLEMENTED, headers=((hdrs.ALLOW, allow),))
+
+
+def _allow(allowed: Sequence[str]) -> str:
     methods = dict.fromkeys(name for name in allowed if name != hdrs.METH_OPTIONS)
     if hdrs.METH_GET in methods:
         methods[hdrs.METH_HEAD] = None
-    allow = ", ".join([*methods, hdrs.METH_OPTIONS])
-    if method == hdrs.METH_OPTIONS:
-        return web.Response(status=204, headers={hdrs.ALLOW: allow})
-    response = problem(405, Code.UNIMPLEMENTED, f"{method} is not served at {path[:200]}; {', '.join(methods)} is")
-    response.headers[hdrs.ALLOW] = allow
-    return response
+    return ", ".join([*methods, hdrs.METH_OPTIONS])

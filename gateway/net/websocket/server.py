@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import hdrs, web
 
-from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
+from gateway.net.counters import Rejections
+from gateway.net.http.connection import problem
+from gateway.net.http.failure import HttpRefusal
 from gateway.net.websocket.connection import (
     GOING_AWAY,
     INTERNAL,
@@ -64,11 +66,16 @@ class WebSocketServer:
     def __len__(self) -> int:
         return len(self._sockets)
 
-    async def serve(self, request: web.BaseRequest, upgrade: HttpUpgrade) -> web.StreamResponse:
-        """Shake hands and serve; or the response that says why not."""
-        refusal, subprotocol = _judge(request, upgrade)
-        if refusal is not None:
-            return refusal
+    async def serve(self, request: web.BaseRequest, upgrade: HttpUpgrade, rejections: Rejections) -> web.StreamResponse:
+        """Shake hands and serve; or the response that says why not.
+
+        rejections: counts handshakes and connections that are refused.
+        """
+        try:
+            subprotocol = _judge(request, upgrade)
+        except HttpRefusal as refusal:
+            rejections.add(refusal)
+            return problem(refusal)
         response = web.WebSocketResponse(
             protocols=(subprotocol,) if subprotocol else (),
             compress=upgrade.limits.compression,
@@ -83,7 +90,8 @@ class WebSocketServer:
         socket = WebSocket(response, upgrade.limits, subprotocol)
         if self._draining:
             socket.drain()
-        task = asyncio.get_running_loop().create_task(_run(upgrade.serve, socket), name="websocket handler")
+        running = _run(upgrade.serve, socket, rejections)
+        task = asyncio.get_running_loop().create_task(running, name="websocket handler")
         if upgrade.leaving_cancels:
             socket.on_leaving = task.cancel
         self._sockets[socket] = task
@@ -91,6 +99,8 @@ class WebSocketServer:
             await _finish(task, socket, upgrade.outlives)
         finally:
             del self._sockets[socket]
+            if socket.blamed:
+                rejections.count(Code.INVALID_ARGUMENT)
         return response
 
     def drain(self) -> None:
@@ -111,12 +121,13 @@ class WebSocketServer:
         self._draining = False
 
 
-async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket) -> None:
+async def _run(serve: Callable[[WebSocket], Awaitable[None]], socket: WebSocket, rejections: Rejections) -> None:
     try:
         await serve(socket)
     except WebSocketClosed:
         pass
     except CloseWebSocket as closing:
+        rejections.count(Code.INVALID_ARGUMENT)
         await socket.close(closing.code, closing.reason)
     except Exception:
         log.exception("bug behind a WebSocket")
@@ -140,31 +151,29 @@ async def _finish(task: "asyncio.Task[None]", socket: WebSocket, outlives: bool)
         await asyncio.wait((task,))
 
 
-def _judge(request: web.BaseRequest, upgrade: HttpUpgrade) -> tuple[web.Response | None, str]:
-    """(the refusal, or None), (the subprotocol, or empty). RFC 6455, 4.2."""
+def _judge(request: web.BaseRequest, upgrade: HttpUpgrade) -> str:
+    """The subprotocol, or empty. Raises HttpRefusal. RFC 6455, 4.2."""
     headers = request.headers
     asked = wants_upgrade(headers.get(hdrs.CONNECTION, ""), headers.get(hdrs.UPGRADE, ""))
     if request.method != hdrs.METH_GET or not asked:
-        return _refuse(
-            426, Code.INVALID_ARGUMENT, "a WebSocket handshake is expected here", (hdrs.UPGRADE, WEBSOCKET)
-        ), ""
+        wanted = ((hdrs.UPGRADE, WEBSOCKET), (hdrs.CONNECTION, "Upgrade"))
+        raise HttpRefusal(426, "a WebSocket handshake is expected here", headers=wanted)
     if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != VERSION:
         text = f"WebSocket version {VERSION} is spoken here"
-        return _refuse(426, Code.INVALID_ARGUMENT, text, (hdrs.SEC_WEBSOCKET_VERSION, VERSION)), ""
+        raise HttpRefusal(426, text, headers=((hdrs.SEC_WEBSOCKET_VERSION, VERSION),))
     if not _is_key(headers.get(hdrs.SEC_WEBSOCKET_KEY, "")):
-        return _refuse(400, Code.INVALID_ARGUMENT, "Sec-WebSocket-Key is not 16 bytes in base64"), ""
+        raise HttpRefusal(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     origin = headers.get(hdrs.ORIGIN)
     if origin is not None and not _admits(upgrade.origins, origin, headers.get(hdrs.HOST, "")):
-        return _refuse(403, Code.PERMISSION_DENIED, "pages of this origin may not connect"), ""
+        raise HttpRefusal(403, "pages of this origin may not connect", code=Code.PERMISSION_DENIED)
     offered = [name.strip() for name in ",".join(headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())).split(",")]
     offered = [name for name in offered if name]
     if not upgrade.subprotocols or not offered:
-        return None, ""
+        return ""
     for name in offered:
         if name in upgrade.subprotocols:
-            return None, name
-    text = f"of the subprotocols, {', '.join(upgrade.subprotocols)} are spoken here"
-    return _refuse(400, Code.INVALID_ARGUMENT, text), ""
+            return name
+    raise HttpRefusal(400, f"of the subprotocols, {', '.join(upgrade.subprotocols)} are spoken here")
 
 
 def wants_upgrade(connection: str, upgrade: str) -> bool:
@@ -185,12 +194,3 @@ def _admits(origins: Sequence[str], origin: str, host: str) -> bool:
     """Where TLS ends before the gateway the scheme is not known; the host and port tell."""
     same = bool(host) and urlsplit(origin).netloc.lower() == host.lower()
     return same or "*" in origins or origin.lower() in origins
-
-
-def _refuse(status: int, code: Code, detail: str, header: tuple[str, str] | None = None) -> web.Response:
-    response = web.Response(status=status, body=problem_json(status, code, detail), content_type=PROBLEM_JSON)
-    if header is not None:
-        response.headers.add(*header)
-        if header[0] == hdrs.UPGRADE:
-            response.headers[hdrs.CONNECTION] = "Upgrade"
-    return response
