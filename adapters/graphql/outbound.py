@@ -15,14 +15,13 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.graphql.format import GraphqlJsonFormat
 from gateway.codecs.graphql.response import Answer, read_response
 from gateway.message import Context, Message
-from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import JSON
+from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
-from gateway.net.tls import trust
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.pattern import Pattern
@@ -37,20 +36,19 @@ INTROSPECTION_BYTES: Final = 32 * 1024 * 1024
 _HEADERS: Final = (("Content-Type", JSON), ("Accept", f"{RESPONSE}, {JSON};q=0.9"))
 
 
-class GraphqlOutbound:
+class GraphqlOutbound(Targeted[HttpClient]):
     """One GraphQL service."""
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+        super().__init__(endpoint.target, HttpClient(endpoint.max_body_bytes), network, endpoint.tls)
         self._endpoint = endpoint
-        self._target = calling(endpoint.target)
-        self._network = network
-        self._client = HttpClient(endpoint.max_body_bytes)
         self._sockets = WebSocketClient(WebSocketLimits(max_message_bytes=endpoint.max_body_bytes))
         self._schema: GraphqlSchema | None = None
 
     async def load(self) -> None:
         """Read the schema, or ask the service for it."""
-        self._client.trust = self._sockets.trust = trust(self._endpoint.tls, self._network.path)
+        await super().load()
+        self._sockets.trust = self._client.trust
         if self._schema is None:
             sdl = self._endpoint.sdl
             self._schema = await (self._introspect() if sdl is None else load(self._endpoint, sdl, self._network))
@@ -129,16 +127,9 @@ class GraphqlOutbound:
             return Subscription(self._sockets, self._target, call, answer)
         return _Call(self._client, self._target, call, answer, tuple(contract.headers))
 
-    async def start(self) -> None:
-        """Connections are made when they are needed."""
-
     async def stop(self) -> None:
         await self._sockets.close()
-        await self._client.close()
-
-    @property
-    def unready(self) -> str:
-        return ""
+        await super().stop()
 
 
 class _Call(UnaryService):

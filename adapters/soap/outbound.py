@@ -12,14 +12,13 @@ from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, rea
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.xml.format import SoapFormat
 from gateway.message import Context, Message
-from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type
+from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
-from gateway.net.tls import trust
 from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService, loaded
 from gateway.schema.idl.xml.document import Element, XmlError, local_name, parse_xml
@@ -27,19 +26,17 @@ from gateway.schema.idl.xml.wsdl import Port, Version
 from gateway.status import Code, Detail, Failure
 
 
-class SoapOutbound:
+class SoapOutbound(Targeted[HttpClient]):
     """One SOAP service."""
 
     def __init__(self, name: str, endpoint: SoapEndpoint, network: Network) -> None:
+        super().__init__(endpoint.target, HttpClient(endpoint.max_message_bytes), network, endpoint.tls)
         self._endpoint = endpoint
-        self._target = calling(endpoint.target)
-        self._network = network
-        self._client = HttpClient(endpoint.max_message_bytes)
         self._format = SoapFormat()
         self._port: Port | None = None
 
     async def load(self) -> None:
-        self._client.trust = trust(self._endpoint.tls, self._network.path)
+        await super().load()
         self._port = port_of(await load(self._endpoint, self._network), self._endpoint)
 
     def contract(self, address: SoapTarget) -> Contract:
@@ -54,16 +51,6 @@ class SoapOutbound:
 
     def service(self, address: SoapTarget, contract: Contract, pattern: Pattern) -> Service:
         return _SoapCall(self._client, self._target, self._version(loaded(self._port)), contract, self._endpoint)
-
-    async def start(self) -> None:
-        """Connections are made when they are needed."""
-
-    async def stop(self) -> None:
-        await self._client.close()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
     def _version(self, port: Port) -> Version:
         return port.version if self._endpoint.version is None else VERSIONS[self._endpoint.version]

@@ -10,13 +10,12 @@ from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Format, Unknown
 from gateway.message import TRACEPARENT, Context, Message
-from gateway.net.address import calling
 from gateway.net.feeder import Feeder
 from gateway.net.http.call import crossing
 from gateway.net.http.router import PathTemplate
+from gateway.net.http.targeted import Targeted
 from gateway.net.json_error import told_failure
 from gateway.net.network import Network
-from gateway.net.tls import trust
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocket, WebSocketClosed
 from gateway.net.websocket.line import WebSocketLine, broken
@@ -39,18 +38,16 @@ _STREAMS: Final[Mapping[tuple[str, str], frozenset[Pattern]]] = {
 }
 
 
-class WebSocketOutbound:
+class WebSocketOutbound(Targeted[WebSocketClient]):
     """One WebSocket service."""
 
     def __init__(self, name: str, endpoint: WebSocketEndpoint, network: Network) -> None:
+        super().__init__(endpoint.target, WebSocketClient(endpoint.limits), network, endpoint.tls)
         self._endpoint = endpoint
-        self._target = calling(endpoint.target)
-        self._client = WebSocketClient(endpoint.limits)
-        self._network = network
         self._formats: Formats | None = None
 
     async def load(self) -> None:
-        self._client.trust = trust(self._endpoint.tls, self._network.path)
+        await super().load()
         if self._formats is None:
             self._formats = self._endpoint.load(self._network.path)
 
@@ -75,16 +72,6 @@ class WebSocketOutbound:
         if address.mode == "stream":
             return _Conversation(where, address, pattern)
         return _Exchange(where, address)
-
-    async def start(self) -> None:
-        """Connections are made when they are needed."""
-
-    async def stop(self) -> None:
-        await self._client.close()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
 
 def _patterns(address: WebSocketTarget) -> frozenset[Pattern]:

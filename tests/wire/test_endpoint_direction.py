@@ -1,5 +1,6 @@
 """Endpoints that listen, and endpoints that call: which is which, and what either side is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from adapters.grpc.inbound import GrpcInbound
 from adapters.grpc.outbound import GrpcOutbound
 from gateway.message import Context, Message
 from gateway.net.address import CalledHost, calling, listening, one_direction
+from gateway.net.http.client import HttpClient
+from gateway.net.http.mounted import Mounted
+from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
 from gateway.net.tls import Tls, certified
 from gateway.port import ContractError, StreamService, loaded
@@ -91,3 +95,25 @@ async def test_a_stream_is_not_called() -> None:
 
     with pytest.raises(TypeError, match="Ticks is a stream"):
         await Ticks().call(Message(None), Context())
+
+
+async def test_sides_over_http_read_their_certificates_before_they_serve(tmp_path: Path) -> None:
+    tls = Tls(ca="gone.pem")
+    targeted = Targeted("https://orders", HttpClient(1024), Network(tmp_path), tls)
+    with pytest.raises(ContractError, match=r"gone\.pem"):
+        await targeted.load()
+    await targeted.stop()
+    plain = Targeted("https://orders", HttpClient(1024), Network(tmp_path), None)
+    await plain.load()
+    await plain.start()
+    assert plain.unready == ""
+    await plain.stop()
+    await plain.stop()
+    with pytest.raises(ContractError, match="goes to"):
+        Targeted(None, HttpClient(1024), Network(tmp_path), None)
+    mounted = Mounted("in", "127.0.0.1:0", Network(tmp_path), Tls(certificate="gone.pem", key="gone.pem"))
+    with pytest.raises(ContractError, match=r"gone\.pem"):
+        await mounted.load()
+    await mounted.stop()
+    with pytest.raises(ContractError, match="comes from"):
+        Mounted("in", None, Network(tmp_path), None)
