@@ -105,6 +105,12 @@ class DeadLetters(Section):
             raise ValueError("give an exchange, or a queue's name as routing_key")
         return self
 
+    @property
+    def place(self) -> str:
+        """For operators."""
+        key = self.routing_key
+        return f"exchange {self.exchange}, routing key {key or 'as it came'}" if self.exchange else f"queue {key}"
+
 
 def _letters(value: object) -> object:
     return {"routing_key": value} if isinstance(value, str) else value

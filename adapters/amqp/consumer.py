@@ -8,8 +8,6 @@ from typing import Final
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import ChannelNotFoundEntity
-from pamqp import commands
 
 from adapters.amqp import topology
 from adapters.amqp.channel import Channel
@@ -24,6 +22,7 @@ from gateway.net.broker.keeper import bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
 from gateway.net.broker.settlement import Counts, Settlement
+from gateway.net.broker.workers import Workers
 from gateway.pattern import Pattern
 from gateway.port import Binding
 from gateway.status import invalid
@@ -56,20 +55,19 @@ class Consumer(Channel):
         super().__init__(consuming, f"queue {queue}")
         self._letters = Letters(publishing, f"dead letters of {queue}", self.source.letters)
         self._replies = Channel(publishing, f"replies of {queue}")
-        self._publishers = [self._letters, self._replies] if self.source.replies == "one" else [self._letters]
+        replies = [self._replies] if self.source.replies == "one" else []
+        self._publishers: Workers[str, Channel] = Workers(self._letters, *replies)
         self._settlement = Settlement(f"amqp queue {queue}", counts, endpoint.max_message_bytes, log)
         self._in_flight = InFlight(self.source)
 
     @property
     def unready(self) -> str:
-        publishing = next((why for publisher in self._publishers if (why := publisher.unready)), "")
-        return super().unready or publishing or self._settlement.unready
+        return super().unready or self._publishers.unready or self._settlement.unready
 
     def start(self) -> None:
         """Consume in the background."""
         self._in_flight.start()
-        for publisher in self._publishers:
-            publisher.start()
+        self._publishers.start()
         super().start()
 
     async def drain(self) -> None:
@@ -82,23 +80,18 @@ class Consumer(Channel):
         """Cancel what runs: the broker keeps what is not acknowledged."""
         self.lost()
         await super().stop()
-        await asyncio.gather(*(publisher.stop() for publisher in self._publishers))
+        await self._publishers.stop()
 
     # -- taking
 
     async def prepare(self, channel: AbstractChannel) -> None:
         source = self.source
-
-        def cancelled(frame: commands.Basic.Cancel) -> None:
-            # The queue was deleted or moved. Not from within the channel's own reader, which would wait for itself.
-            closing = channel.close(ChannelNotFoundEntity("the queue was deleted"))
-            self._in_flight.add(asyncio.create_task(closing, name="amqp channel closes"))
-
         await topology.queue(channel, source.queue, source.declare)
         if self._in_flight.ended:  # a channel that was lost meanwhile
             return
         await channel.basic_qos(prefetch_count=source.prefetch)
-        channel.on_consumer_cancel_callbacks.add(cancelled)
+        moved = "the queue was deleted or moved"
+        channel.on_consumer_cancel_callbacks.add(lambda _: self._keeper.renew(channel, moved))
         await channel.basic_consume(source.queue, self._take, consumer_tag=TAG)
         log.info("amqp queue %s: consuming", source.queue)
 
@@ -134,8 +127,7 @@ class Consumer(Channel):
 
     def grave(self, delivery: Delivery) -> str:
         """As Courier.grave."""
-        letters = self.source.letters
-        return f"{letters.exchange or 'queue'} {letters.routing_key or delivery.routing_key}"
+        return self.source.letters.place
 
     async def bury(self, delivery: Delivery, reason: Sequence[tuple[str, str]]) -> None:
         """As Courier.bury."""

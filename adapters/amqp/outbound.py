@@ -9,22 +9,20 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from adapters.amqp import topology
 from adapters.amqp.backbone import live
 from adapters.amqp.channel import Channel
-from adapters.amqp.config import Endpoint, Target
+from adapters.amqp.config import Endpoint, Source, Target
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import DIRECT_REPLY_TO
 from adapters.amqp.delivery import METADATA, Delivery, delivery_of
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.status import unreachable
+from gateway.broker_sides import BrokerOutbound
 from gateway.codecs.amqp_properties import JSON, PERSISTENT, TRANSIENT, UNCERTAIN, write
-from gateway.follow import Follow
 from gateway.message import Context, Message
 from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import GATEWAY_STATUS, message_id, message_of
-from gateway.net.broker.workers import Workers
 from gateway.net.counters import Counter
 from gateway.net.deadlines import remaining
 from gateway.net.network import Network
-from gateway.pattern import Pattern
 from gateway.port import Contract, Service, UnaryService
 from gateway.schema.types import STRING, Scalar
 from gateway.status import invalid
@@ -35,7 +33,7 @@ _PROPERTIES: Final = ("content_type", "correlation_id", "type")
 _COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
 
 
-class AmqpOutbound:
+class AmqpOutbound(BrokerOutbound[Target]):
     """All routes of an endpoint share a connection; each address has a channel of its own, or, where it is streamed, a
     consumer.
 
@@ -43,15 +41,10 @@ class AmqpOutbound:
     """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        self._name = name
         self._endpoint = endpoint
-        self._network = network
         self._unmatched = network.counters.counter(name, "unmatched_replies")
         self._connection = Connection(endpoint, network, f"publishers of {name}")
-        self._services: Workers[str, Publish | Follow] = Workers()
-
-    async def load(self) -> None:
-        await self._connection.load()
+        super().__init__(AmqpInbound, name, endpoint, network, self._connection)
 
     def contract(self, address: Target) -> Contract:
         exchange = f"exchange {address.exchange}" if address.exchange else "the default exchange"
@@ -68,28 +61,20 @@ class AmqpOutbound:
             receipt=RECEIPT,
         )
 
-    def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
-        def make() -> Publish | Follow:
-            if address.mode == "subscribe":
-                source = live(address.exchange, address.routing_key)
-                return Follow(AmqpInbound, self._name, self._endpoint, self._network, source)
-            if pattern is Pattern.REQUEST_REPLY:
+    def live(self, address: Target) -> Source:
+        """As BrokerOutbound.live."""
+        return live(address.exchange, address.routing_key)
+
+    def publisher(self, address: Target, contract: Contract) -> Service:
+        """As BrokerOutbound.publisher."""
+
+        def make() -> Publish:
+            if address.mode == "reply":
                 return Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
             return Publish(address, self._connection, self._endpoint)
 
-        return self._services.obtain(address.identity, make)
-
-    async def start(self) -> None:
-        self._connection.start()
-        self._services.start()
-
-    async def stop(self) -> None:
-        await self._services.stop()
-        await self._connection.stop()
-
-    @property
-    def unready(self) -> str:
-        return self._services.unready
+        publish: Publish = self.worker(address.identity, make)
+        return publish
 
 
 def _sources(address: Target) -> dict[str, str]:

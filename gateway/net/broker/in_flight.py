@@ -37,11 +37,6 @@ class InFlight:
         finally:
             self._tasks.discard(task)
 
-    def add(self, task: asyncio.Task[Any]) -> None:
-        """This too is to be waited for, and to be cancelled."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def cancel(self) -> None:
         """End what runs: it is no longer the gateway's."""
         for task in self._tasks:
