@@ -39,9 +39,10 @@ class HttpEndpoint(JsonSettings, Endpoint):
     )
     formats: tuple[BodyFormat, ...] = Field(
         default=(),
-        description="Inbound: what bodies may be besides JSON, where the route's type has a form in it. xml, msgpack "
+        description="Inbound: what bodies may be besides JSON, where the route's type has a form in it; xml, msgpack "
         "and protobuf may be replies too, as the caller's Accept says. form and multipart can be posted by any web "
-        "page, without the preflight that cors is for.",
+        "page, without the preflight that cors is for. Outbound: what replies may be besides JSON (xml, msgpack, "
+        "protobuf).",
     )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1, description="Largest body, inflated; of a stream, the largest message."
@@ -99,6 +100,12 @@ class HttpSource(_HttpAddress):
 class HttpTarget(_HttpAddress):
     """A request with this method and path, or of this operation."""
 
+    body: Literal["json", "form", "xml", "msgpack", "protobuf"] | None = Field(
+        default=None,
+        description="What the body is written as; replies may be so too (but for form), or JSON. Where absent, as the "
+        "operation says it, or JSON.",
+    )
+
     path: Path | None = Field(
         default=None,
         description="Path template: {name} is taken out of the request's field of that name, or of the caller's "
@@ -117,4 +124,8 @@ class HttpTarget(_HttpAddress):
     def _body(self) -> Self:
         if self.requests == "many" and self.method in BODYLESS:
             raise ValueError(f"{self.method} has no body to stream requests in")
+        if self.body is not None and self.path is not None and self.method in BODYLESS:
+            raise ValueError(f"{self.method} has no body")
+        if self.body not in (None, "json") and self.requests == "many":
+            raise ValueError("a stream of requests is JSON")
         return self

@@ -1,12 +1,13 @@
 """HTTP requests as calls of routes."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource
 from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from gateway.codecs.form import FormFormat, parse_form
+from gateway.codecs.format import Format
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.message import NO_PARAMS, Message
 from gateway.net.http.call import crossing
@@ -15,7 +16,7 @@ from gateway.net.http.failure import PayloadTooLarge
 from gateway.net.http.json_stream import NDJSON, LineReader, array_items
 from gateway.net.http.media_type import JSON, check_media_type
 from gateway.net.http.mounted import Mounted
-from gateway.net.http.negotiation import ANYTHING, Negotiation, format_named
+from gateway.net.http.negotiation import ANYTHING, MEDIA_TYPES, WRITTEN, Negotiation, format_named
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest, HttpRoute
@@ -27,8 +28,6 @@ from gateway.schema.types import STRING, Operation
 from gateway.status import Failure
 
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
-_WRITTEN: Final = ("xml", "msgpack", "protobuf")
-"""Formats of replies besides JSON."""
 
 
 class HttpInbound(Mounted):
@@ -38,8 +37,6 @@ class HttpInbound(Mounted):
         super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
         self._json = endpoint.format
-        self._formats = {name: format_named(name, self._json) for name in ("json", *endpoint.formats)}
-        self._written = tuple(self._formats[name] for name in endpoint.formats if name in _WRITTEN)
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
@@ -56,13 +53,18 @@ class HttpInbound(Mounted):
             patterns=_patterns(address, bodyless),
             format=FormFormat() if bodyless else self._json,
             reply_format=self._json,
-            formats=() if bodyless else tuple(self._formats.values())[1:],
-            reply_formats=self._written,
+            formats=() if bodyless else self._others(self._endpoint.formats),
+            reply_formats=self._others(self._endpoint.formats, WRITTEN),
             unknown=self._endpoint.unknown,
             params=wire.template.names,
             open_params=not bodyless,
             **self._common(wire),
         )
+
+    def _others(self, names: Iterable[str], among: Container[str] = MEDIA_TYPES) -> tuple[Format, ...]:
+        """The formats of these names, once each, besides JSON."""
+        chosen = dict.fromkeys(name for name in names if name in among and name != "json")
+        return tuple(format_named(name, self._json) for name in chosen)
 
     def _operation(self, wire: Wire, operation: Operation) -> Contract:
         patterns = {operation.pattern}
@@ -72,8 +74,10 @@ class HttpInbound(Mounted):
             patterns=frozenset(patterns),
             format=OperationFormat(operation, self._json),
             reply_format=self._json,
-            formats=tuple(OperationFormat(operation, other) for other in tuple(self._formats.values())[1:]),
-            reply_formats=self._written,
+            formats=tuple(
+                OperationFormat(operation, other) for other in self._others((*self._endpoint.formats, wire.body))
+            ),
+            reply_formats=self._others((*self._endpoint.formats, wire.reply), WRITTEN),
             request=operation.request,
             reply=operation.reply,
             unknown=self._endpoint.unknown,
@@ -177,11 +181,9 @@ class HttpInbound(Mounted):
 
     def _negotiation(self, binding: Binding) -> Negotiation[Service]:
         contract = binding.contract
-        requests = {format_.name: name for name, format_ in self._formats.items()}
-        operation: Operation | None = contract.wire.operation
-        if operation is not None:
-            requests = {OperationFormat(operation, format_).name: name for name, format_ in self._formats.items()}
-        replies = {format_.name: name for name, format_ in self._formats.items()}
+        formats = [contract.format, *contract.formats]
+        requests = {form.name: form.body.name if isinstance(form, OperationFormat) else form.name for form in formats}
+        replies = {form.name: form.name for form in (contract.replies, *contract.reply_formats)}
         default = (contract.format.name, contract.replies.name)
         return Negotiation(requests, replies, {default: binding.service, **binding.variants})
 

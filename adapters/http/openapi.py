@@ -9,6 +9,7 @@ import msgspec
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource, HttpTarget, Method
 from gateway.net.http.media_type import JSON
+from gateway.net.http.negotiation import format_of
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest
 from gateway.pattern import Count
@@ -32,6 +33,16 @@ class Wire(msgspec.Struct, frozen=True):
     @property
     def binding(self) -> HttpBinding | None:
         return None if self.operation is None else self.operation.wire
+
+    @property
+    def body(self) -> str:
+        """The name of the format that the document has for the body."""
+        return (self.binding and format_of(self.binding.media_type)) or "json"
+
+    @property
+    def reply(self) -> str:
+        """The same for the reply's body."""
+        return (self.binding and format_of(self.binding.reply_media_type)) or "json"
 
 
 class Api:

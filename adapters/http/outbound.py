@@ -9,6 +9,7 @@ from adapters.http.status import code_of
 from gateway.codecs.form import FormFormat
 from gateway.codecs.format import Unknown
 from gateway.codecs.operation import HttpCall, OperationFormat
+from gateway.codecs.several import InFormat, SeveralFormat
 from gateway.message import Context, Message
 from gateway.net.address import calling
 from gateway.net.deadlines import remaining
@@ -16,6 +17,7 @@ from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient, HttpStream
 from gateway.net.http.json_stream import NDJSON, one_line
 from gateway.net.http.media_type import JSON, parse_media_type
+from gateway.net.http.negotiation import MEDIA_TYPES, WRITTEN, format_named, format_of, received
 from gateway.net.http.problem import answered_failure
 from gateway.net.http.problem_json import failure_of, title
 from gateway.net.http.stream_reader import ACCEPT, read_replies
@@ -54,13 +56,18 @@ class HttpOutbound:
         described = f"HTTP {wire.method} {self._target}{wire.template.text}"
         headers = self._endpoint.forwarded
         operation = wire.operation
+        body = address.body or wire.body
+        named = dict.fromkeys(name for name in (body, wire.reply, *self._endpoint.formats) if name in WRITTEN)
+        others = tuple(format_named(name, self._json) for name in named if name != "json")
+        reply = SeveralFormat((self._json, *others)) if others else self._json
+        written = format_named(body, self._json)
         if operation is not None:
             if operation.pattern.requests is Count.MANY and operation.wire.parameters:
                 raise ContractError("a stream of requests has no place for the operation's parameters")
             return Contract(
                 patterns=frozenset({operation.pattern}),
-                format=OperationFormat(operation, self._json),
-                reply_format=self._json,
+                format=OperationFormat(operation, written),
+                reply_format=reply,
                 request=operation.request,
                 reply=operation.reply,
                 unknown=Unknown.DROP,
@@ -70,8 +77,8 @@ class HttpOutbound:
             )
         return Contract(
             patterns=frozenset({_PATTERNS[address.requests, address.replies]}),
-            format=FormFormat() if wire.method in BODYLESS else self._json,
-            reply_format=self._json,
+            format=FormFormat() if wire.method in BODYLESS else written,
+            reply_format=reply,
             unknown=Unknown.DROP,
             params=wire.template.names,
             headers=headers,
@@ -105,10 +112,17 @@ class _HttpService:
         self._wanted = contract.headers
         self._max_bytes = max_bytes
         self._many = pattern.replies is Count.MANY
+        form = contract.format
+        self._content_type = MEDIA_TYPES[form.body.name if isinstance(form, OperationFormat) else form.name][0]
+        replies = contract.replies
+        others = replies.formats[1:] if isinstance(replies, SeveralFormat) else ()
+        self._others = frozenset(other.name for other in others)
+        accepted = [*(MEDIA_TYPES[other.name][0] for other in others), f"{JSON};q=0.9"]
+        self._accept = ", ".join(accepted) if others else JSON
 
     async def call(self, request: Message, context: Context) -> Message:
         url, body, own = self._address(request)
-        headers = [*self._headers(request, context, JSON, JSON), *own]
+        headers = [*self._headers(request, context, self._content_type, self._accept), *own]
         answer = await self._client.request(self._method, url, headers, body, remaining(context))
         return self._reply(answer)
 
@@ -116,8 +130,8 @@ class _HttpService:
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
         url, body, own = self._address(request)
-        accept = ACCEPT if self._many else JSON
-        headers = [*self._headers(request, context, JSON if more is None else NDJSON, accept), *own]
+        accept = ACCEPT if self._many else self._accept
+        headers = [*self._headers(request, context, self._content_type if more is None else NDJSON, accept), *own]
         content = body if more is None else _lines(more)
         return self._exchange(self._client.stream(self._method, url, headers, content, None))
 
@@ -158,9 +172,18 @@ class _HttpService:
             return Message(b"{}", headers)
         content_type = answer.headers.get("content-type", "")
         if content_type != JSON:
-            media_type, _ = parse_media_type(content_type)
-            if media_type != JSON and not media_type.endswith("+json"):
-                raise Failure(Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not JSON")
+            media_type, parameters = parse_media_type(content_type)
+            name = format_of(media_type)
+            if name in self._others:
+                try:
+                    return Message(InFormat(name, received(name, answer.body, parameters)), headers)
+                except Failure as failure:
+                    raise Failure(Code.INTERNAL, f"the upstream's reply can't be read: {failure.message}") from failure
+            if name != "json":
+                told = " or ".join(["JSON", *(MEDIA_TYPES[other][0] for other in sorted(self._others))])
+                raise Failure(
+                    Code.INTERNAL, f"the upstream answered with {media_type or 'no content type'}, not {told}"
+                )
         return Message(answer.body, headers)
 
 

@@ -29,10 +29,22 @@ MEDIA_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By the name of a format; the first one is written. A type that ends in +json or +xml is JSON or XML too."""
 
+WRITTEN: Final = ("json", "xml", "msgpack", "protobuf")
+"""Formats of replies."""
+
+FORMAT_OF: Final[Mapping[str, str]] = {one: name for name, types in MEDIA_TYPES.items() for one in types}
+"""The name of a format by media type."""
+
 _SUFFIXES: Final = {"+json": JSON, "+xml": "application/xml"}
 
 ANYTHING: Final = ("*/*", JSON, "")
 """Values of Accept that JSON answers, whatever else there is."""
+
+
+def format_of(media_type: str) -> str:
+    """The name of the format that a body of this media type has; empty where none is known."""
+    plain = _SUFFIXES.get(media_type[media_type.rfind("+") :], media_type)
+    return FORMAT_OF.get(media_type) or FORMAT_OF.get(plain, "")
 
 
 def format_named(name: str, json: JsonFormat) -> Format:
@@ -92,12 +104,10 @@ class Negotiation(Generic[S]):
     ) -> None:
         asked = {request for request, _ in services}
         told = {reply for _, reply in services}
-        self._taken = {
-            media_type: (name, body) for name, body in requests.items() if name in asked for media_type in _types(body)
-        }
+        self._taken = {body: name for name, body in requests.items() if name in asked}
         self._given = {
-            _types(body)[0]: Reply(
-                (("Content-Type", _types(body)[0]),),
+            MEDIA_TYPES[body][0]: Reply(
+                (("Content-Type", MEDIA_TYPES[body][0]),),
                 {request: services[request, name] for request in asked},
             )
             for name, body in replies.items()
@@ -116,11 +126,7 @@ class Negotiation(Generic[S]):
     def request(self, content_type: str, body: bytes) -> tuple[str, Any]:
         """(name of the request's format, what its decoder takes). Raises UnsupportedMediaType and as received()."""
         media_type, parameters = parse_media_type(content_type)
-        found = self._taken.get(media_type) or self._taken.get(_SUFFIXES.get(media_type[media_type.rfind("+") :], ""))
-        if found is None or not (found[1] == "xml" or in_utf_8(parameters)):
-            raise UnsupportedMediaType(content_type, tuple(self._taken))
-        return found[0], received(found[1], body, parameters)
-
-
-def _types(body: str) -> tuple[str, ...]:
-    return MEDIA_TYPES[body]
+        name = format_of(media_type)
+        if name not in self._taken or not (name == "xml" or in_utf_8(parameters)):
+            raise UnsupportedMediaType(content_type, [one for taken in self._taken for one in MEDIA_TYPES[taken]])
+        return self._taken[name], received(name, body, parameters)

@@ -34,6 +34,9 @@ _PATTERNS: Final = {
     (True, True): Pattern.BIDI,
 }
 _MEDIA_TYPE: Final = re.compile(r"application/(?:[\w.-]+\+)?json(?:;.*)?|\*/\*|application/\*")
+_XML: Final = ("application/xml", "text/xml")
+_OTHERS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", *_XML)
+"""Media types that are read where there is no JSON."""
 
 
 class OpenApiError(JsonDocumentError):
@@ -58,6 +61,7 @@ class HttpBinding:
 
     path: the template, as the document has it. body: the body's type, None without one; `whole` where it is the
     field `body` of the request and not its members beside the parameters. status: of the reply that succeeded.
+    media_type, reply_media_type: of the bodies, where the document has no JSON for them; else empty.
     """
 
     method: str
@@ -67,6 +71,8 @@ class HttpBinding:
     body_required: bool
     whole: bool
     status: int
+    media_type: str = ""
+    reply_media_type: str = ""
 
 
 class OpenApi:
@@ -151,9 +157,9 @@ class OpenApi:
         where = place.pointer
         definition = self._at(where)
         name = definition.get("operationId") or f"{place.method} {place.path}"
-        body, body_required, many_requests = self._body(where, name)
+        body, body_required, many_requests, media_type = self._body(where, name)
         status = self._status(where)
-        reply, many_replies = self._reply(where, status, name)
+        reply, many_replies, reply_media_type = self._reply(where, status, name)
         binding = HttpBinding(
             place.method,
             place.path,
@@ -162,6 +168,8 @@ class OpenApi:
             body_required,
             body is not None and not isinstance(body, Record),
             status,
+            media_type,
+            reply_media_type,
         )
         doc = definition.get("summary") or definition.get("description") or ""
         pattern = _PATTERNS[many_requests, many_replies]
@@ -214,46 +222,52 @@ class OpenApi:
             separators[style] if isinstance(reading.type, List) and not repeated else "",
         )
 
-    def _body(self, where: Pointer, name: str) -> tuple[Type | None, bool, bool]:
-        """(its type, whether it must be there, whether it is a stream of many)"""
+    def _body(self, where: Pointer, name: str) -> tuple[Type | None, bool, bool, str]:
+        """(its type, whether it must be there, whether it is a stream of many, its media type where that is no JSON)"""
         if "requestBody" not in self._at(where):
-            return None, False, False
+            return None, False, False, ""
         pointer = self._follow((*where, "requestBody"))
-        schema, many = self._schema(pointer, "the request's body")
+        schema, many, media_type = self._schema(pointer, "the request's body", _OTHERS)
         if schema is None:
-            return None, False, False
+            return None, False, False, ""
         reading = self._requests.read(schema, f"{name}Request")
-        return reading.type, bool(self._at(pointer).get("required")) or many, many
+        return reading.type, bool(self._at(pointer).get("required")) or many, many, media_type
 
     def _status(self, where: Pointer) -> int:
         responses = self._at(where).get("responses", {})
         known = sorted(status for status in responses if re.fullmatch(r"2[0-9][0-9]", status))
         return int(known[0]) if known else 200
 
-    def _reply(self, where: Pointer, status: int, name: str) -> tuple[Type, bool]:
-        """(its type, whether it is a stream of many)"""
+    def _reply(self, where: Pointer, status: int, name: str) -> tuple[Type, bool, str]:
+        """(its type, whether it is a stream of many, its media type where that is no JSON)"""
         responses = self._at(where).get("responses", {})
         key = next((key for key in (str(status), "2XX", "default") if key in responses), None)
         nothing = Record(f"{name}Reply")
         if key is None:
-            return nothing, False
-        schema, many = self._schema(self._follow((*where, "responses", key)), "the reply's body")
-        return (nothing if schema is None else self._replies.read(schema, nothing.name).type), many
+            return nothing, False, ""
+        schema, many, media_type = self._schema(self._follow((*where, "responses", key)), "the reply's body", _XML)
+        return (nothing if schema is None else self._replies.read(schema, nothing.name).type), many, media_type
 
-    def _schema(self, pointer: Pointer, what: str) -> tuple[Pointer | None, bool]:
-        """(where the content's schema is, whether it is that of one of many). Raises OpenApiError."""
+    def _schema(self, pointer: Pointer, what: str, others: Sequence[str]) -> tuple[Pointer | None, bool, str]:
+        """(where the content's schema is, whether it is that of one of many, its media type where that is no JSON).
+
+        Raises OpenApiError.
+        """
         content = self._at(pointer).get("content") or {}
         if not content:
-            return None, False
+            return None, False, ""
         many = next((key for key in content if key.partition(";")[0] in STREAMS), None)
         media_type = many or next((key for key in content if _MEDIA_TYPE.fullmatch(key)), None)
-        if media_type is None:
-            raise OpenApiError(f"{what} is {', '.join(content)}; JSON is read and written", (*pointer, "content"))
+        other = "" if media_type else next((key for key in content if key.partition(";")[0] in others), "")
+        media_type = media_type or other
+        if not media_type:
+            told = f"{what} is {', '.join(content)}; JSON, {', '.join(others)} are read"
+            raise OpenApiError(told, (*pointer, "content"))
         media = self._follow((*pointer, "content", media_type))
         keyword = "itemSchema" if many and "itemSchema" in self._at(media) else "schema"
         if keyword not in self._at(media):
             raise OpenApiError(f"{what} has no schema", media, "write schema: {} for any JSON")
-        return (*media, keyword), many is not None
+        return (*media, keyword), many is not None, other.partition(";")[0]
 
 
 @dataclass(frozen=True, slots=True)
