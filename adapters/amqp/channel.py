@@ -16,30 +16,21 @@ HEADER_FRAME: Final = 8 + 12  # the frame around a message's properties, and its
 PRECONDITION_FAILED: Final = 406
 
 
-class Channel:
+class Channel(Keeper[AbstractChannel]):
     """The broker ends a channel over each error on it, so there is one for each address.
 
     what: it is for, told to operators.
     """
 
     def __init__(self, connection: Connection, what: str) -> None:
+        super().__init__(f"amqp {what}", unreachable(), log)
         self._connection = connection
-        self._what = what
-        self._keeper: Keeper[AbstractChannel] = Keeper(f"amqp {what}", self, self._explain, unreachable(), log)
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._begun = 0
 
     @property
     def unready(self) -> str:
-        return self._connection.unready or (self._keeper.unready and f"{self._what}: {self._keeper.unready}")
-
-    def start(self) -> None:
-        """Open in the background."""
-        self._keeper.start()
-
-    async def stop(self) -> None:
-        """Close it, within CLOSE_SECONDS."""
-        await self._keeper.stop()
+        return self._connection.unready or super().unready
 
     async def publish(
         self,
@@ -66,8 +57,9 @@ class Channel:
         self._begun += 1
         begun = self._begun if len(self._under_way) == 1 else 0
         try:
-            await self._connection.check()
-            channel = self._keeper.client or await self._keeper.get()
+            if self._connection.client is None:
+                await self._connection.get()
+            channel = self.client or await self.get()
             if HEADER_FRAME + len(properties) > (channel.connection.connection_tune.frame_max or float("inf")):
                 raise invalid("the message's headers are larger than AMQP takes")
             carried = ContentProperties(message_id=message_id)
@@ -93,24 +85,24 @@ class Channel:
     def lost(self) -> None:
         """It ended, or could not be opened."""
 
-    # -- as what its keeper keeps
+    # -- as a Keeper
 
     async def open(self) -> AbstractChannel:
         return await self._connection.channel()
 
     async def serve(self, channel: AbstractChannel) -> None:
         await self.prepare(channel)
-        self._keeper.up(channel)
+        self.up(channel)
         try:
             await channel.closing
         except (*BROKEN, asyncio.CancelledError) as error:
             if cancelled():
                 raise
-            log.warning("amqp %s: opened anew after: %s", self._what, error)
+            log.warning("%s: opened anew after: %s", self.what, error)
 
     async def close(self, channel: AbstractChannel) -> None:
         self.lost()
         await bounded(channel.close(), CLOSE_SECONDS)
 
-    async def _explain(self, error: BaseException) -> Trouble:
+    async def explain(self, error: BaseException) -> Trouble:
         return trouble(error)

@@ -22,48 +22,31 @@ log = logging.getLogger("gateway.amqp")
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
-class Connection:
+class Connection(Keeper[Client]):
     """load() must have been awaited before start().
 
     purpose: what it is for, told to the broker beside the endpoint's connection name.
     """
 
     def __init__(self, endpoint: Endpoint, network: Network, purpose: str) -> None:
+        super().__init__(f"amqp {purpose}", unreachable(), log)
         self._endpoint = endpoint
         self._network = network
         self._purpose = purpose
         self._tls: ssl.SSLContext | None = None
-        self._keeper: Keeper[Client] = Keeper(f"amqp {purpose}", self, self._explain, unreachable(), log)
-
-    @property
-    def unready(self) -> str:
-        return self._keeper.unready
 
     async def load(self) -> None:
         """Read the certificates. Raises ContractError where a file is not what it should be."""
         if self._endpoint.address.scheme == "amqps":
             self._tls = client_context(self._endpoint.tls or ClientTls(), self._network.path)
 
-    def start(self) -> None:
-        """Connect in the background."""
-        self._keeper.start()
-
-    async def stop(self) -> None:
-        """Close it, within CLOSE_SECONDS."""
-        await self._keeper.stop()
-
-    async def check(self) -> None:
-        """Raises Failure while the broker is away or takes no messages; as Keeper.get."""
-        if self._keeper.client is None:
-            await self._keeper.get()
-
     async def channel(self) -> AbstractChannel:
         """A new channel, as soon as there is a connection. Raises one of BROKEN."""
-        client = await self._keeper.opened()
+        client = await self.opened()
         async with asyncio.timeout(ANSWER_SECONDS):
             return await client.channel()
 
-    # -- as what its keeper keeps
+    # -- as a Keeper
 
     async def open(self) -> Client:
         endpoint = self._endpoint
@@ -77,10 +60,10 @@ class Connection:
         closing = client.closing
         while not closing.done():
             if await _unblocked(client):
-                self._keeper.up(client)
+                self.up(client)
             else:
                 short = f"{self._endpoint.place} takes no messages now: it is short of memory or disk"
-                self._keeper.down(short, busy())
+                self.down(short, busy())
             await asyncio.wait((closing,), timeout=WATCH_SECONDS)
         await closing
         raise ConnectionError("the broker closed the connection")
@@ -88,7 +71,7 @@ class Connection:
     async def close(self, client: Client) -> None:
         await bounded(client.close(), CLOSE_SECONDS)
 
-    async def _explain(self, error: BaseException) -> Trouble:
+    async def explain(self, error: BaseException) -> Trouble:
         return trouble(error, f"can't reach {self._endpoint.place}: ")
 
 

@@ -72,8 +72,8 @@ class Consumer(Channel):
 
     async def drain(self) -> None:
         """Take nothing more; return when what runs is done. What waits for another try goes back into the queue."""
-        if self._keeper.client is not None:
-            await bounded(self._keeper.client.basic_cancel(TAG), CLOSE_SECONDS)
+        if self.client is not None:
+            await bounded(self.client.basic_cancel(TAG), CLOSE_SECONDS)
         await self._in_flight.drain()
 
     async def stop(self) -> None:

@@ -3,13 +3,14 @@
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.duration import Duration
 from gateway.listed import Listed
 from gateway.net.address import CalledHosts
 from gateway.net.tls import ClientTls
+from gateway.section import Section
 
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic).
 TOPIC_BYTES = 249
@@ -18,8 +19,7 @@ Topic = Annotated[str, Field(pattern=f"^{TOPIC_NAME}$")]
 TopicPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._*-]{1,249}$")]
 
 
-class Sasl(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Sasl(Section):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="SCRAM-SHA-512",
         description="How the gateway logs in. PLAIN sends the password as it is: use it with tls.",

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.broker.keeper import Keeper, Kept, Trouble, unhurried
+from gateway.net.broker.keeper import Keeper, Trouble, unhurried
 from gateway.net.broker.pulse import Pulse
 from gateway.net.network import Network
 from gateway.net.tls import client_context
@@ -54,10 +54,6 @@ class Connection:
             **self._security,
         }
 
-    def keeper(self, what: str, kept: Kept[T]) -> Keeper[T]:
-        """Of a client of this endpoint."""
-        return Keeper(f"kafka {what}", kept, self._explain, unreachable(), log)
-
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A client that commits when it is told to."""
         return AIOKafkaConsumer(
@@ -81,8 +77,8 @@ class Connection:
             options["sasl_plain_password"] = sasl.password.get_secret_value()
         return options
 
-    async def _explain(self, error: BaseException) -> Trouble:
-        """As Explain.
+    async def explain(self, error: BaseException) -> Trouble:
+        """As Keeper.explain.
 
         aiokafka tells only that no server would do; this asks the servers once more, for their own reasons.
         """
@@ -104,6 +100,17 @@ class Connection:
         why += f": {str(error) or type(error).__name__}"
         told = failure(error, sent=False) if isinstance(error, KafkaError) else unreachable()
         return Trouble(why, told, known)
+
+
+class Client(Keeper[T]):
+    """Base of what keeps a client of the endpoint."""
+
+    def __init__(self, connection: Connection, what: str) -> None:
+        super().__init__(f"kafka {what}", unreachable(), log)
+        self.connection = connection
+
+    async def explain(self, error: BaseException) -> Trouble:
+        return await self.connection.explain(error)
 
 
 def pulse(keeper: Keeper[AIOKafkaConsumer], client: AIOKafkaConsumer) -> Pulse[AIOKafkaConsumer]:

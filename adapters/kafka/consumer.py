@@ -1,6 +1,6 @@
 """Consumer: one route's membership of a consumer group."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -8,13 +8,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Source
-from adapters.kafka.connection import CLOSE_SECONDS, answered, log, pulse, start
+from adapters.kafka.connection import CLOSE_SECONDS, Client, answered, log, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, metadata_of, reply_address
 from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
 from gateway.net.broker.byte_headers import byte_headers, read_headers, reply_headers
-from gateway.net.broker.keeper import Keeper, bounded
+from gateway.net.broker.keeper import bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
 from gateway.net.broker.settlement import Counts, Settlement
@@ -25,10 +25,9 @@ from gateway.status import Code, Failure
 COMMIT_SECONDS: Final = 1.0
 FETCH_MILLISECONDS: Final = 10_000
 NEVER_MILLISECONDS: Final = 2**31 - 1
-_UNKEYED: Final = object()
 
 
-class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
+class Consumer(Client[AIOKafkaConsumer], ConsumerRebalanceListener):  # type: ignore[misc]
     """Consumes the topics of one source and calls its binding's service; the Courier of their records.
 
     binding: may be replaced at any time by one with the same address.
@@ -36,20 +35,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(self, group: str, binding: Binding, producer: Producer, counts: Counts) -> None:
+        super().__init__(producer.connection, f"group {group}")
         self.binding = binding
         self.source: Source = binding.address
-        self._connection = producer.connection
         self._group = group
         self._producer = producer
-        limit = self._connection.endpoint.max_message_bytes
-        self._settlement = Settlement(f"kafka group {group}", counts, limit, log)
-        self._keeper: Keeper[AIOKafkaConsumer] = self._connection.keeper(f"group {group}", self)
+        self._settlement = Settlement(self.what, counts, self.connection.endpoint.max_message_bytes, log)
         self._client: AIOKafkaConsumer | None = None
         self._windows: Windows[TopicPartition, ConsumerRecord] = Windows(
             self.source.max_in_flight,
             self.source,
             position=attrgetter("offset"),
-            lane=_lane,
+            lane=attrgetter("key"),  # those without one keep the order of the partition
             settle=self._settle,
             fetch=self._fetch,
             keep=self._commit,
@@ -58,14 +55,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     @property
     def unready(self) -> str:
-        joining = "" if self._joined else "not in the group yet"
-        why = self._keeper.unready or joining or self._settlement.unready
-        return f"group {self._group}: {why}" if why else ""
+        joining = "" if self._joined else f"{self.what}: not in the group yet"
+        return super().unready or joining or self._settlement.unready
 
     def start(self) -> None:
         """Join the group in the background."""
         self._draining = False
-        self._keeper.start()
+        super().start()
 
     async def drain(self) -> None:
         """Begin nothing new; return when what runs is done and committed."""
@@ -75,7 +71,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def stop(self) -> None:
         """Cancel what runs, commit what is settled and leave the group."""
         self._draining = True
-        await self._keeper.stop()
+        await super().stop()
 
     # -- the group
 
@@ -83,33 +79,27 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         client = self._client
         if client is None or self._draining:
             return
-        assigned = set(assigned)
-        if self.source.start == "latest":
-            await self._pin(client, assigned)
-        for where in assigned:
-            self._windows.open(where)
+        try:
+            for where in assigned:
+                # "latest" is found anew at each start until something is committed: what arrived while the gateway was
+                # away would be skipped.
+                if self.source.start == "latest" and await client.committed(where) is None:
+                    await client.commit({where: await client.position(where)})
+                self._windows.open(where)
+        except (KafkaError, IllegalStateError) as error:
+            self._windows.fail(error)
         self._joined = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group waits for this, for its session timeout at most."""
         await self._windows.close(revoked, self.source.session_timeout / 2)
 
-    async def _pin(self, client: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
-        # "latest" is found anew at each start until something is committed: what arrived while the gateway was away
-        # would be skipped.
-        try:
-            for where in assigned:
-                if await client.committed(where) is None:
-                    await client.commit({where: await client.position(where)})
-        except (KafkaError, IllegalStateError) as error:
-            self._windows.fail(error)
-
-    # -- as what its keeper keeps
+    # -- as a Keeper
 
     async def open(self) -> AIOKafkaConsumer:
         source = self.source
         self._joined = False
-        client = self._client = self._connection.consumer(
+        client = self._client = self.connection.consumer(
             group_id=self._group,
             group_instance_id=source.member or None,
             auto_offset_reset=source.start,
@@ -123,21 +113,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return client
 
     async def serve(self, client: AIOKafkaConsumer) -> None:
+        """Commit now and then. Raises what broke the consumer."""
         await start(client)
-        await self._watch(client)
+        heart = pulse(self, client)
+        while True:
+            await self._windows.tend(COMMIT_SECONDS)
+            heart.feel(answered(client, self._windows.asking))
 
     async def close(self, client: AIOKafkaConsumer) -> None:
         """Let go of all partitions first."""
         await self._windows.close_all()
         self._client = None
         await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
-
-    async def _watch(self, client: AIOKafkaConsumer) -> None:
-        """Commit now and then. Raises what broke the consumer."""
-        heart = pulse(self._keeper, client)
-        while True:
-            await self._windows.tend(COMMIT_SECONDS)
-            heart.feel(answered(client, self._windows.asking))
 
     async def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         if self._client is None:
@@ -146,7 +133,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._client.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             # The partitions went to another member. What is not committed is redelivered.
-            log.info("kafka group %s: offsets not committed: %s", self._group, error)
+            log.info("%s: offsets not committed: %s", self.what, error)
             return False
         return True
 
@@ -190,8 +177,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def answer(self, delivery: Delivery, reply: Reply) -> None:
         """As Courier.answer."""
         address = delivery.address
-        if address is None:
-            return
         headers = reply_headers(reply, address.correlation_id)
         try:
             await self._producer.publish(address.topic, reply.body, None, headers, address.partition)
@@ -200,9 +185,3 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 # An operator mends it, but whoever asked may name any topic.
                 raise Failure(Code.PERMISSION_DENIED, failure.message) from failure
             raise
-
-
-def _lane(record: ConsumerRecord) -> Hashable:
-    """Records without a key keep the order of the partition."""
-    key: bytes | None = record.key
-    return _UNKEYED if key is None else key

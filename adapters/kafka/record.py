@@ -29,18 +29,21 @@ class ReplyAddress(msgspec.Struct, frozen=True):
     correlation_id: bytes
 
 
+NOBODY: Final = ReplyAddress("", None, b"")
+
+
 class Delivery(msgspec.Struct):
-    """address: None where no reply is asked for."""
+    """address: NOBODY where no reply is asked for."""
 
     record: ConsumerRecord
     name: str
     body: bytes | None
-    address: ReplyAddress | None = None
+    address: ReplyAddress = NOBODY
     deadline: float = float("inf")
 
     @property
     def asks(self) -> bool:
-        return self.address is not None
+        return self.address is not NOBODY
 
     @property
     def origin(self) -> Mapping[str, str]:
@@ -54,12 +57,12 @@ def metadata_of(topic: str, found: ConsumerRecord | RecordMetadata) -> dict[str,
     return {"topic": topic, "partition": found.partition, "offset": found.offset, "timestamp": moment}
 
 
-def reply_address(record: ConsumerRecord, allowed: Callable[[str], bool]) -> ReplyAddress | None:
-    """None where it asks for no reply. Raises Failure(INVALID_ARGUMENT) where it names no topic that is allowed, or no
-    partition."""
+def reply_address(record: ConsumerRecord, allowed: Callable[[str], bool]) -> ReplyAddress:
+    """NOBODY where it asks for no reply. Raises Failure(INVALID_ARGUMENT) where it names no topic that is allowed, or
+    no partition."""
     topic, correlation_id = last_header(record.headers, REPLY_TO), last_header(record.headers, CORRELATION_ID)
     if not topic or correlation_id is None:
-        return None
+        return NOBODY
     if not _TOPIC.fullmatch(topic):
         raise invalid("the header reply-to names no topic")
     if not allowed(topic.decode("ascii")):

@@ -4,11 +4,11 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import CLOSE_SECONDS, answered, pulse, start
+from adapters.kafka.connection import CLOSE_SECONDS, Client, answered, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.status import unreachable
 from gateway.net.broker.byte_headers import correlation_of
-from gateway.net.broker.keeper import Keeper, bounded
+from gateway.net.broker.keeper import bounded
 from gateway.net.broker.pending_replies import PendingReplies, Question
 from gateway.net.counters import Counter
 from gateway.status import Code, Failure
@@ -17,7 +17,7 @@ WAIT_MILLISECONDS: Final = 1000
 METADATA_MILLISECONDS: Final = 30_000  # until a new partition of the topic is read
 
 
-class Replies:
+class Replies(Client[AIOKafkaConsumer]):
     """Reads all partitions of a reply topic, or one, from the time at which it first could, and in no group: every
     process reads all replies and keeps its own. What comes while the brokers are away is read afterwards.
 
@@ -26,35 +26,27 @@ class Replies:
     """
 
     def __init__(self, producer: Producer, topic: str, partition: int | None, late: Counter) -> None:
+        super().__init__(producer.connection, f"reply topic {topic}")
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._next: dict[TopicPartition, int] = {}
         self._pending: PendingReplies[ConsumerRecord] = PendingReplies(late, shared=True)
-        self._keeper: Keeper[AIOKafkaConsumer] = producer.connection.keeper(f"reply topic {topic}", self)
-
-    @property
-    def unready(self) -> str:
-        return self._keeper.unready and f"reply topic {self._topic}: {self._keeper.unready}"
-
-    def start(self) -> None:
-        """Read in the background."""
-        self._keeper.start()
 
     async def stop(self) -> None:
         """Fail what waits."""
-        await self._keeper.stop()
+        await super().stop()
         self._pending.fail(unreachable(sent=True))
 
     async def ask(self) -> Question[ConsumerRecord]:
         """A question whose reply will be read here. Raises Failure(UNAVAILABLE) while replies can't be read."""
-        await self._keeper.get()
+        await self.get()
         return self._pending.ask()
 
-    # -- as what its keeper keeps
+    # -- as a Keeper
 
     async def open(self) -> AIOKafkaConsumer:
-        return self._producer.connection.consumer(
+        return self.connection.consumer(
             # Where the topic was made anew, or has lost what was not read: replies are not to be skipped.
             auto_offset_reset="earliest",
             metadata_max_age_ms=METADATA_MILLISECONDS,
@@ -86,7 +78,7 @@ class Replies:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         """Raises what broke the client."""
-        heart = pulse(self._keeper, client)
+        heart = pulse(self, client)
         while True:
             for place, records in (await client.getmany(timeout_ms=WAIT_MILLISECONDS)).items():
                 for record in records:

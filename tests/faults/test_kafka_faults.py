@@ -198,7 +198,7 @@ async def test_a_broker_killed_while_the_gateway_consumes(
 
 
 async def test_a_frozen_broker(mortal: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.kafka.producer.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.net.broker.pulse.ANSWER_SECONDS", 0.5)
     async with publishing(endpoint(mortal.bootstrap)) as side:
         publish = publisher(side, topic)
         await publish.call(Message(b"before"), Context())

@@ -20,11 +20,11 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepers, "MAX_RECONNECT_SECONDS", 0.02)
 
 
-class Peer:
+class Peer(Keeper[int]):
     """Serves numbers as clients: the n-th one ends as the n-th of `ends` says, the last of them over and over."""
 
     def __init__(self, *ends: Callable[["Peer"], Awaitable[None]]) -> None:
-        self.keeper: Keeper[int] = Keeper("toy", self, self._explain, GONE, logging.getLogger("toy"))
+        super().__init__("toy", GONE, logging.getLogger("toy"))
         self.served = 0
         self.closed: list[tuple[int, str]] = []
         self.go = asyncio.Event()
@@ -38,15 +38,15 @@ class Peer:
         await self._ends[min(client, len(self._ends)) - 1](self)
 
     async def close(self, client: int) -> None:
-        assert self.keeper.client is None
-        self.closed.append((client, self.keeper.unready))
+        assert self.client is None
+        self.closed.append((client, self.trouble))
 
-    async def _explain(self, error: BaseException) -> Trouble:
+    async def explain(self, error: BaseException) -> Trouble:
         return Trouble(f"told: {error}", Failure(Code.PERMISSION_DENIED, "no entry"), isinstance(error, OSError))
 
 
 async def works(peer: Peer) -> None:
-    peer.keeper.up(peer.served)
+    peer.up(peer.served)
     await peer.go.wait()
     peer.go.clear()
 
@@ -58,12 +58,12 @@ async def fails(peer: Peer) -> None:
 @asynccontextmanager
 async def kept(*ends: Callable[[Peer], Awaitable[None]]) -> AsyncGenerator[Peer, None]:
     peer = Peer(*ends)
-    peer.keeper.start()
+    peer.start()
     try:
         async with asyncio.timeout(20):
             yield peer
     finally:
-        await peer.keeper.stop()
+        await peer.stop()
 
 
 async def turns(condition: Callable[[], bool]) -> None:
@@ -73,27 +73,27 @@ async def turns(condition: Callable[[], bool]) -> None:
 
 async def test_callers_wait_for_the_first_try_and_between_two_clients() -> None:
     async with kept(works) as peer:
-        assert peer.keeper.unready == "not connected yet"
-        assert await peer.keeper.get() == 1
-        assert peer.keeper.unready == ""
-        peer.keeper.renew(1, "a refusal")
-        peer.keeper.up(1)
-        assert peer.keeper.client is None, "what is renewed is given to nobody any more"
-        assert peer.keeper.unready == "", "a client that is replaced is no trouble"
-        assert await peer.keeper.get() == 2
-        peer.keeper.renew(1, "a late refusal")
-        assert peer.keeper.client == 2, "only its own client is taken away"
+        assert peer.trouble == "not connected yet"
+        assert await peer.get() == 1
+        assert peer.trouble == ""
+        peer.renew(1, "a refusal")
+        peer.up(1)
+        assert peer.client is None, "what is renewed is given to nobody any more"
+        assert peer.trouble == "", "a client that is replaced is no trouble"
+        assert await peer.get() == 2
+        peer.renew(1, "a late refusal")
+        assert peer.client == 2, "only its own client is taken away"
 
 
 async def test_callers_are_refused_as_the_peer_refuses_until_it_works(caplog: pytest.LogCaptureFixture) -> None:
     async with kept(fails, fails, fails, works) as peer:
-        opened = asyncio.create_task(peer.keeper.opened())
+        opened = asyncio.create_task(peer.opened())
         with pytest.raises(Failure, match="no entry") as told:
-            await peer.keeper.get()
+            await peer.get()
         assert (told.value.code, told.value.sent) == (Code.PERMISSION_DENIED, False)
-        assert peer.keeper.unready == "told: refused"
+        assert peer.trouble == "told: refused"
         assert await opened == 4
-        assert peer.keeper.unready == ""
+        assert peer.trouble == ""
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["toy: told: refused"], "what did not change is logged once"
     refused = [(client, "told: refused") for client in (1, 2, 3)]
@@ -102,13 +102,13 @@ async def test_callers_are_refused_as_the_peer_refuses_until_it_works(caplog: py
 
 async def test_a_client_that_is_silent_for_a_while() -> None:
     async with kept(works) as peer:
-        client = await peer.keeper.get()
-        peer.keeper.down("silent")
-        assert peer.keeper.unready == "silent"
+        client = await peer.get()
+        peer.down("silent")
+        assert peer.trouble == "silent"
         with pytest.raises(Failure, match="gone"):
-            await peer.keeper.get()
-        peer.keeper.up(client)
-        assert await peer.keeper.get() == client
+            await peer.get()
+        peer.up(client)
+        assert await peer.get() == client
         assert peer.served == 1
 
 
@@ -120,7 +120,7 @@ async def test_a_peer_that_takes_long_is_not_waited_for(monkeypatch: pytest.Monk
 
     async with kept(hangs) as peer:
         with pytest.raises(Failure, match="gone") as told:
-            await peer.keeper.get()
+            await peer.get()
     assert told.value.sent is False
 
 
@@ -130,8 +130,8 @@ async def test_a_librarys_own_cancellation_is_an_error_like_any_other() -> None:
 
     async with kept(cancels, works) as peer:
         with pytest.raises(Failure, match="no entry"):
-            await peer.keeper.get()
-        assert await peer.keeper.opened() == 2
+            await peer.get()
+        assert await peer.opened() == 2
 
 
 async def test_a_bug_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -139,7 +139,7 @@ async def test_a_bug_is_logged_with_its_traceback_and_ends_nothing(caplog: pytes
         raise KeyError("bug")
 
     async with kept(bug, works) as peer:
-        assert await peer.keeper.opened() == 2
+        assert await peer.opened() == 2
     assert any(record.exc_info for record in caplog.records)
 
 
@@ -148,11 +148,11 @@ async def test_a_bug_in_explaining_ends_nothing() -> None:
         raise OSError("refused")
 
     async with kept(breaks, works) as peer:
-        peer.keeper._explain = None  # type: ignore[assignment]
+        peer.explain = None  # type: ignore[assignment]
         with pytest.raises(Failure, match="gone"):
-            await peer.keeper.get()
-        assert "not callable" in peer.keeper.unready
-        assert await peer.keeper.opened() == 2
+            await peer.get()
+        assert "not callable" in peer.trouble
+        assert await peer.opened() == 2
 
 
 async def test_pauses_grow_while_nothing_works_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ async def test_pauses_grow_while_nothing_works_and_begin_anew(monkeypatch: pytes
     monkeypatch.setattr(keepers, "backoff", backoff)
 
     async def breaks(peer: Peer) -> None:
-        peer.keeper.up(peer.served)
+        peer.up(peer.served)
         raise OSError("broke")
 
     async with kept(fails, fails, breaks, fails, works) as peer:
@@ -177,7 +177,7 @@ async def test_a_client_that_ends_at_once_is_not_replaced_in_a_tight_loop(monkey
     monkeypatch.setattr(keepers, "RECONNECT_SECONDS", 0.1)
 
     async def ends(peer: Peer) -> None:
-        peer.keeper.up(peer.served)
+        peer.up(peer.served)
 
     async with kept(ends) as peer:
         await asyncio.sleep(0.3)
@@ -186,21 +186,21 @@ async def test_a_client_that_ends_at_once_is_not_replaced_in_a_tight_loop(monkey
 
 async def test_stop_and_start() -> None:
     peer = Peer(works)
-    await peer.keeper.stop()
-    peer.keeper.start()
-    assert await peer.keeper.get() == 1
-    await peer.keeper.stop()
-    await peer.keeper.stop()
-    assert peer.keeper.unready == "stopped"
+    await peer.stop()
+    peer.start()
+    assert await peer.get() == 1
+    await peer.stop()
+    await peer.stop()
+    assert peer.trouble == "stopped"
     with pytest.raises(Failure, match="gone"):
-        await peer.keeper.get()
-    peer.keeper.start()
-    assert await peer.keeper.get() == 2
-    await peer.keeper.stop()
+        await peer.get()
+    peer.start()
+    assert await peer.get() == 2
+    await peer.stop()
 
 
 async def swallows(peer: Peer) -> None:
-    peer.keeper.up(peer.served)
+    peer.up(peer.served)
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
@@ -209,9 +209,9 @@ async def swallows(peer: Peer) -> None:
 
 async def test_a_library_that_tells_cancellation_as_an_error_of_its_own_does_not_keep_it_from_ending() -> None:
     async with kept(swallows) as peer:
-        await turns(lambda: peer.keeper.client == 1)
+        await turns(lambda: peer.client == 1)
         async with asyncio.timeout(5):
-            await peer.keeper.stop()
+            await peer.stop()
         assert peer.served == 1
 
 
@@ -219,7 +219,7 @@ async def test_a_client_that_is_renewed_ends_before_the_next_one(caplog: pytest.
     ended: list[int] = []
 
     async def serves(peer: Peer) -> None:
-        peer.keeper.up(peer.served)
+        peer.up(peer.served)
         try:
             await peer.go.wait()
         finally:
@@ -227,13 +227,13 @@ async def test_a_client_that_is_renewed_ends_before_the_next_one(caplog: pytest.
             ended.append(peer.served)
 
     async with kept(serves) as peer:
-        await peer.keeper.get()
-        peer.keeper.down("silent")
-        peer.keeper.renew(1, "a refusal")
-        assert peer.keeper.unready == "silent", "callers are still told"
-        assert await peer.keeper.opened() == 2
+        await peer.get()
+        peer.down("silent")
+        peer.renew(1, "a refusal")
+        assert peer.trouble == "silent", "callers are still told"
+        assert await peer.opened() == 2
         assert (ended, peer.closed) == ([1], [(1, "silent")])
-        peer.keeper.renew(1, "late")
+        peer.renew(1, "late")
     assert [record.message for record in caplog.records if "renewed" in record.message] == [
         "toy: renewed after: a refusal"
     ]
@@ -241,6 +241,6 @@ async def test_a_client_that_is_renewed_ends_before_the_next_one(caplog: pytest.
 
 async def test_what_a_renewed_client_raises_while_it_ends_refuses_nobody() -> None:
     async with kept(swallows, works) as peer:
-        await turns(lambda: peer.keeper.client == 1)
-        peer.keeper.renew(1, "a refusal")
-        assert await peer.keeper.get() == 2
+        await turns(lambda: peer.client == 1)
+        peer.renew(1, "a refusal")
+        assert await peer.get() == 2

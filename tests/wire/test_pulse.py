@@ -21,12 +21,13 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "IDLE_TURNS", 1_000_000)
 
 
-class Peer:
+class Peer(Keeper[int]):
     """Serves numbers as clients by asking whether it is there."""
 
     def __init__(self) -> None:
-        self.keeper: Keeper[int] = Keeper("toy", self, self._explain, GONE, logging.getLogger("toy"))
+        super().__init__("toy", GONE, logging.getLogger("toy"))
         self.there = True
+        self.hangs = False
         self.answered: int | None = None
         self.asked = self.served = 0
 
@@ -35,29 +36,31 @@ class Peer:
         return self.served
 
     async def serve(self, client: int) -> None:
-        await ask(self.keeper, client, lambda: self.answered, self._answers, "silent")
+        await ask(self, client, lambda: self.answered, self._answers, "silent")
 
     async def close(self, client: int) -> None:
         pass
 
     async def _answers(self) -> bool:
         self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         return self.there
 
-    async def _explain(self, error: BaseException) -> Trouble:
+    async def explain(self, error: BaseException) -> Trouble:
         return Trouble(str(error), GONE)
 
 
 @asynccontextmanager
 async def kept() -> AsyncGenerator[Peer, None]:
     peer = Peer()
-    peer.keeper.start()
+    peer.start()
     try:
         async with asyncio.timeout(20):
-            assert await peer.keeper.get() == 1
+            assert await peer.get() == 1
             yield peer
     finally:
-        await peer.keeper.stop()
+        await peer.stop()
 
 
 async def turns(condition: Callable[[], bool]) -> None:
@@ -75,15 +78,24 @@ async def test_a_peer_is_asked_when_what_waits_for_it_stands_still() -> None:
         assert peer.asked == asked, "nothing waits for it"
         peer.answered = 20
         await turns(lambda: peer.asked > asked)
-        assert not peer.keeper.unready
+        assert not peer.trouble
         peer.there = False
-        await turns(lambda: peer.keeper.unready == "silent")
+        await turns(lambda: peer.trouble == "silent")
         with pytest.raises(Failure, match="gone"):
-            await peer.keeper.get()
+            await peer.get()
         peer.answered = None
         peer.there = True
-        await turns(lambda: not peer.keeper.unready)
-        assert await peer.keeper.get() == 1, "it is asked until it answers, and is the same one then"
+        await turns(lambda: not peer.trouble)
+        assert await peer.get() == 1, "it is asked until it answers, and is the same one then"
+
+
+async def test_a_peer_that_leaves_a_question_open_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "ANSWER_SECONDS", 0.01)
+    async with kept() as peer:
+        peer.hangs, peer.answered = True, 0
+        await turns(lambda: peer.trouble == "silent")
+        peer.hangs = False
+        await turns(lambda: not peer.trouble)
 
 
 async def test_an_idle_peer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +103,7 @@ async def test_an_idle_peer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatc
     async with kept() as peer:
         await turns(lambda: peer.asked == 2)
         peer.there = False
-        await turns(lambda: bool(peer.keeper.unready))
+        await turns(lambda: bool(peer.trouble))
 
 
 async def test_a_client_that_asks_in_vain_for_long_gives_way_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,16 +116,16 @@ async def test_a_client_that_asks_in_vain_for_long_gives_way_to_another(monkeypa
 
 async def test_a_pulse_is_lost_by_silence_alone() -> None:
     async with kept() as peer:
-        heart = Pulse(peer.keeper, 1, 0.05, "silent")
+        heart = Pulse(peer, 1, 0.05, "silent")
         for answered in (7, 7):
             heart.feel(answered)
             await asyncio.sleep(0.1)
         heart.feel(7)
-        assert peer.keeper.unready == "silent"
+        assert peer.trouble == "silent"
         heart.feel(8)
-        assert not peer.keeper.unready
+        assert not peer.trouble
         await asyncio.sleep(0.1)
         heart.feel(None)
         await asyncio.sleep(0.1)
         heart.feel(None)
-        assert not peer.keeper.unready
+        assert not peer.trouble

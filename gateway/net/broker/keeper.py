@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -26,44 +27,19 @@ class Trouble(msgspec.Struct, frozen=True):
     known: bool = True
 
 
-class Kept(Protocol[T]):
-    """How one client is had."""
+class Keeper(ABC, Generic[T]):
+    """Base of a Worker that keeps one client after the other.
 
-    async def open(self) -> T:
-        """A new client, which close() will be called with."""
-        ...
-
-    async def serve(self, client: T) -> None:
-        """Connect it, call Keeper.up() with it, and return or raise when it has ended.
-
-        It is cancelled when the client is to be renewed. After that, or after it returned, callers wait for the next
-        client, which is opened at once unless this one was short-lived; after it raised, they are refused until there
-        is one.
-        """
-        ...
-
-    async def close(self, client: T) -> None:
-        """Release it, within bounds; also when `serve` was cancelled."""
-        ...
-
-
-Explain = Callable[[BaseException], Awaitable[Trouble]]
-"""What open() or serve() raised. That may be a CancelledError, which some libraries raise when a connection ends."""
-
-
-class Keeper(Generic[T]):
-    """Keeps one client after the other.
-
-    what: for logs, such as "publishers of bus".
+    what: for operators, such as "publishers of bus".
     gone: what callers are told where nothing else is known.
+    client: the one that works.
+    trouble: why there is none; empty when there is one, and between two of them.
     """
 
-    def __init__(self, what: str, kept: Kept[T], explain: Explain, gone: Failure, log: logging.Logger) -> None:
+    def __init__(self, what: str, gone: Failure, log: logging.Logger) -> None:
         self.client: T | None = None
-        self.unready = "not connected yet"
-        self._what = what
-        self._kept = kept
-        self._explain = explain
+        self.what = what
+        self.trouble = "not connected yet"
         self._gone = gone
         self._log = log
         self._refusal: Failure | None = None
@@ -73,40 +49,67 @@ class Keeper(Generic[T]):
         self._current: T | None = None
         self._serving: asyncio.Task[None] | None = None
 
+    @abstractmethod
+    async def open(self) -> T:
+        """A new client, which close() will be called with."""
+
+    @abstractmethod
+    async def serve(self, client: T) -> None:
+        """Connect it, call up() with it, and return or raise when it has ended.
+
+        It is cancelled when the client is to be renewed. After that, or after it returned, callers wait for the next
+        client, which is opened at once unless this one was short-lived; after it raised, they are refused until there
+        is one.
+        """
+
+    @abstractmethod
+    async def close(self, client: T) -> None:
+        """Release it, within bounds; also when `serve` was cancelled."""
+
+    @abstractmethod
+    async def explain(self, error: BaseException) -> Trouble:
+        """What open() or serve() raised. That may be a CancelledError, which some libraries raise when a connection
+        ends."""
+
+    @property
+    def unready(self) -> str:
+        """Why its client does not work; empty when it does."""
+        return self.trouble and f"{self.what}: {self.trouble}"
+
     def start(self) -> None:
-        """Serve in the background."""
+        """Have a client in the background."""
         if self._task is None:
-            self.unready, self._refusal = "not connected yet", None
-            self._task = asyncio.create_task(self._keep(), name=self._what)
+            self.trouble, self._refusal = "not connected yet", None
+            self._task = asyncio.create_task(self._run(), name=self.what)
 
     async def stop(self) -> None:
-        """End what is served. Safe at any time."""
+        """Release the client. Safe at any time."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self.unready = "stopped"
+        self.trouble = "stopped"
         self._change(None, self._gone)
 
     def up(self, client: T) -> None:
         """It works, again perhaps."""
         if self.client is client or self._current is not client:
             return
-        self._log.info("%s: connected", self._what)
-        self.unready, self._attempt = "", 0
+        self._log.info("%s: connected", self.what)
+        self.trouble, self._attempt = "", 0
         self._change(client, None)
 
     def down(self, why: str, told: Failure | None = None) -> None:
         """It doesn't work now, and callers are refused until it is up()."""
-        if why != self.unready:
-            self._log.warning("%s: %s", self._what, why)
-        self.unready = why
+        if why != self.trouble:
+            self._log.warning("%s: %s", self.what, why)
+        self.trouble = why
         self._change(None, told or self._gone)
 
     def renew(self, client: T, why: object) -> None:
         """Give this client to nobody any more, end its serving, and let callers wait for the next one."""
         if self._current is client and self._serving is not None:
-            self._log.warning("%s: renewed after: %s", self._what, why)
+            self._log.warning("%s: renewed after: %s", self.what, why)
             self._current = None
             self._withdraw()
             self._serving.cancel()
@@ -138,35 +141,35 @@ class Keeper(Generic[T]):
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         while True:
-            pause = await self._once()
+            pause = await self._have_one()
             await asyncio.sleep(pause)
 
-    async def _once(self) -> float:
+    async def _have_one(self) -> float:
         """Keep one client. Returns how long to wait for the next one, in seconds."""
         clock = asyncio.get_running_loop().time
         began = clock()
         client: T | None = None
         try:
-            client = await self._kept.open()
-            await self._serve(client)
+            client = await self.open()
+            await self._serve_one(client)
         except (Exception, asyncio.CancelledError) as error:
             if cancelled():  # which some libraries tell as an error of their own
                 raise asyncio.CancelledError from error
             self._attempt += 1
-            await self._fail(error)
+            await self._tell(error)
             return backoff(self._attempt, RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
         else:
             return 0.0 if clock() - began > RENEW_SECONDS else RECONNECT_SECONDS
         finally:
             if client is not None:
                 self._withdraw()
-                await self._close(client)
+                await self._release(client)
 
-    async def _serve(self, client: T) -> None:
+    async def _serve_one(self, client: T) -> None:
         self._current = client
-        serving = self._serving = asyncio.create_task(self._kept.serve(client), name=self._what)
+        serving = self._serving = asyncio.create_task(self.serve(client), name=self.what)
         try:
             await asyncio.wait((serving,))
             if self._current is client:
@@ -176,21 +179,21 @@ class Keeper(Generic[T]):
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
-    async def _fail(self, error: BaseException) -> None:
+    async def _tell(self, error: BaseException) -> None:
         self._withdraw()
         try:
-            trouble = await self._explain(error)
+            trouble = await self.explain(error)
         except Exception as bug:
             trouble = Trouble(str(bug) or type(bug).__name__, self._gone, known=False)
         if not trouble.known:
-            self._log.error("%s: bug", self._what, exc_info=error)
+            self._log.error("%s: bug", self.what, exc_info=error)
         self.down(trouble.why, trouble.told)
 
-    async def _close(self, client: T) -> None:
+    async def _release(self, client: T) -> None:
         try:
-            await self._kept.close(client)
+            await self.close(client)
         except Exception:
-            self._log.exception("%s: not closed", self._what)
+            self._log.exception("%s: not closed", self.what)
 
 
 def cancelled() -> bool:

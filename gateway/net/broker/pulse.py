@@ -9,6 +9,7 @@ from gateway.net.broker.keeper import Keeper
 T = TypeVar("T")
 
 ASK_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 5.0
 IDLE_TURNS: Final = 10  # of ASK_SECONDS, between two questions while nothing is wrong
 STUCK_TURNS: Final = 60  # without an answer, after which another client may find the peer elsewhere
 
@@ -46,7 +47,7 @@ async def ask(
     be another one.
 
     answered: how often the peer has answered the client's work; None where nothing waits for it.
-    answers: whether the peer does now, being asked; takes a bounded time.
+    answers: whether the peer does now, being asked; cancelled after ANSWER_SECONDS.
     why: it is not up while the peer does not answer.
     """
     keeper.up(client)
@@ -59,9 +60,17 @@ async def ask(
         stalled, before = now is not None and now == before, now
         if not (stalled or unanswered or turns % IDLE_TURNS == 0):
             continue
-        if await answers():
+        if await _within(answers()):
             unanswered = 0
             keeper.up(client)
         else:
             unanswered += 1
             keeper.down(why)
+
+
+async def _within(answers: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):  # wait_for() may swallow a cancellation
+            return await answers
+    except TimeoutError:
+        return False
