@@ -100,12 +100,6 @@ class HttpSource(_HttpAddress):
 class HttpTarget(_HttpAddress):
     """A request with this method and path, or of this operation."""
 
-    body: Literal["json", "form", "xml", "msgpack", "protobuf"] | None = Field(
-        default=None,
-        description="What the body is written as; replies may be so too (but for form), or JSON. Where absent, as the "
-        "operation says it, or JSON.",
-    )
-
     path: Path | None = Field(
         default=None,
         description="Path template: {name} is taken out of the request's field of that name, or of the caller's "
@@ -118,6 +112,11 @@ class HttpTarget(_HttpAddress):
         default="one",
         description="many: the reply is a stream: NDJSON, server-sent events or a JSON array. "
         "An operation says it itself.",
+    )
+    body: Literal["json", "form", "xml", "msgpack", "protobuf"] | None = Field(
+        default=None,
+        description="What the body is written as; replies may be so too (but for form), or JSON. Where absent, as the "
+        "operation says it, or JSON.",
     )
 
     @model_validator(mode="after")

@@ -140,13 +140,13 @@ def body(schema: Any, media_type: str = "application/json") -> dict[str, Any]:
             "#/paths/~1x~1{id}/post/parameters/1/schema",
         ),
         (
-            {"parameters": [ID], "requestBody": body({}, "multipart/form-data")},
-            "the request's body is multipart/form-data; JSON is read and written",
+            {"parameters": [ID], "requestBody": body({}, "application/pdf")},
+            "the request's body is application/pdf; JSON, application/x-www-form-urlencoded, multipart/form-data, ",
             "#/paths/~1x~1{id}/post/requestBody/content",
         ),
         (
-            {"parameters": [ID], "responses": {"200": {"description": "", **body({}, "text/xml")}}},
-            "the reply's body is text/xml",
+            {"parameters": [ID], "responses": {"200": {"description": "", **body({}, "text/plain")}}},
+            "the reply's body is text/plain; JSON, application/xml, text/xml are read",
             "#/paths/~1x~1{id}/post/responses/200/content",
         ),
         (
