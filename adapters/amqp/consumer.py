@@ -91,7 +91,7 @@ class Consumer(Channel):
             return
         await channel.basic_qos(prefetch_count=source.prefetch)
         moved = "the queue was deleted or moved"
-        channel.on_consumer_cancel_callbacks.add(lambda _: self._keeper.renew(channel, moved))
+        channel.on_consumer_cancel_callbacks.add(lambda _: self.renew(channel, moved))
         await channel.basic_consume(source.queue, self._take, consumer_tag=TAG)
         log.info("amqp queue %s: consuming", source.queue)
 
