@@ -1,7 +1,5 @@
 """Follow: what a broker's source is given from now on, streamed to many callers and consumed once."""
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -17,14 +15,10 @@ from gateway.pattern import Pattern
 from gateway.port import Address, Binding, Inbound, UnaryService
 from gateway.status import Code, Failure
 
-OPEN_SECONDS: Final = 10.0  # a consumer group may take some until it is joined
-
 # How far a slow reader may be behind.
 LIMIT: Final = 32 * 1024 * 1024
 RETAINED: Final = 16 * 1024 * 1024
 RETAINED_SECONDS: Final = 60.0
-
-log = logging.getLogger("gateway.follow")
 
 Kept = Message | str
 """A message, or why it can't be streamed."""
@@ -76,14 +70,7 @@ class Follow:
             told = "a stream of what is published from now on can't go on from a position: begin anew, without one"
             raise Failure(Code.UNIMPLEMENTED, told, path=AFTER, sent=False)
         journal = self._journal
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                await journal.opened()
-        except TimeoutError:
-            log.info("%s: a stream is refused: %s", self._name, self.unready or "stopped")
-            why = "nothing can be streamed now: the broker is away"
-            raise Failure(Code.UNAVAILABLE, why, retry_after=1.0, sent=False) from None
-        async with aclosing(journal.follow(journal.last, _every)) as entries:
+        async with aclosing(journal.follow(await journal.begin("latest", "", AFTER), _every)) as entries:
             async for entry in entries:
                 kept = entry.event
                 if isinstance(kept, str):

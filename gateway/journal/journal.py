@@ -18,6 +18,9 @@ READ: Final = 64  # entries that a stream takes from the store at once
 PRUNE_SECONDS: Final = 5.0
 REOPEN_SECONDS: Final = 0.2
 MAX_REOPEN_SECONDS: Final = 5.0
+OPEN_SECONDS: Final = 10.0
+"""From the process' start on, in which streams wait for what fills a journal, for a consumer group may take some until
+it is joined. Later they are refused at once while it is away."""
 
 T = TypeVar("T")
 
@@ -69,6 +72,7 @@ class Journal(Generic[T]):
         self._crowded = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._trouble = "not open yet"
+        self._patience = time.monotonic() + OPEN_SECONDS
         store.appended = self._appended
 
     @property
@@ -113,9 +117,15 @@ class Journal(Generic[T]):
     async def begin(self, start: Start, after: str, path: str) -> int:
         """The position after which a stream begins, once it can: the one that its caller has given, or `start`.
 
-        after: as the caller wrote it, empty for none. path: where. Raises Failure: INVALID_ARGUMENT, OUT_OF_RANGE.
+        after: as the caller wrote it, empty for none. path: where. Raises Failure: INVALID_ARGUMENT, OUT_OF_RANGE,
+        UNAVAILABLE where it can't now.
         """
-        await self.opened()
+        try:
+            async with asyncio.timeout(max(0.0, self._patience - time.monotonic())):
+                await self.opened()
+        except TimeoutError:
+            told = "nothing can be streamed now: what it comes from is away"
+            raise Failure(Code.UNAVAILABLE, told, retry_after=1.0, sent=False) from None
         if not after:
             return self.beginning(start)
         if not (after.isascii() and after.isdigit() and len(after) < 20):

@@ -18,7 +18,8 @@ from support.ports import free_port
 from support.rabbitmq_broker import RabbitMQ
 from support.until import until
 
-from gateway import follow, live
+from gateway import live
+from gateway.journal import journal
 from gateway.runtime import Runtime
 
 PATIENCE_SECONDS = 60
@@ -109,7 +110,7 @@ async def test_a_broker_that_is_away(
             }
         )
     )
-    monkeypatch.setattr(follow, "OPEN_SECONDS", 1.0)
+    monkeypatch.setattr(journal, "OPEN_SECONDS", 0.0)
     await asyncio.to_thread(broker.process.kill)
     runtime = Runtime(file)
 
@@ -142,7 +143,7 @@ async def test_a_broker_that_is_away(
         async with aiohttp.ClientSession() as client:
             headers = {"Accept": "text/event-stream"}
             async with client.get(f"http://{web}/feed", headers=headers) as response:
-                assert b'"code":"UNAVAILABLE"' in await response.read()
+                assert (response.status, (await response.json())["code"]) == (503, "UNAVAILABLE")
             await back()
             async with sse(client, f"http://{web}/feed") as stream:
                 await begun(stream, 1)
@@ -155,6 +156,8 @@ async def test_a_broker_that_is_away(
                 await asyncio.to_thread(broker.process.kill)
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     assert b"UNAVAILABLE" in await stream.response.content.read()
+            async with client.get(f"http://{web}/feed", headers=headers) as response:
+                assert response.status == 503
             await back()
             async with sse(client, f"http://{web}/feed") as stream:
                 await begun(stream, 3)
