@@ -9,6 +9,7 @@ from adapters.http.openapi import DOCUMENT_PATH, Api, Wire, document_handler
 from gateway.codecs.form import FormFormat, parse_form
 from gateway.codecs.format import Format
 from gateway.codecs.operation import HttpCall, OperationFormat
+from gateway.codecs.protobuf.field_mask import UpdateMask
 from gateway.message import NO_PARAMS, Message
 from gateway.net.http.call import crossing
 from gateway.net.http.cors import CorsPolicy
@@ -210,6 +211,8 @@ class HttpInbound(Mounted):
 
             return read_query
 
+        masks = _masks(binding) if binding.contract.wire.method == "PATCH" else None
+
         async def read(request: HttpRequest) -> tuple[str, Message]:
             asked, body = plain, await request.body(limit)
             if body:
@@ -219,9 +222,28 @@ class HttpInbound(Mounted):
             params: Any = request.params or NO_PARAMS
             if request.query:
                 params = {**parse_form(request.query.encode()), **request.params}
+            if masks is not None:
+                params = masks(asked, body, params)
             return asked, Message(body, request.wanted(wanted) if wanted else (), params)
 
         return read
+
+
+def _masks(binding: Binding) -> Callable[[str, Any, Mapping[str, Any]], Mapping[str, Any]] | None:
+    """(name of the request's format, body, params) -> params with the FieldMask of what the body has."""
+    mask = UpdateMask.of(binding.request, binding.params)
+    if mask is None:
+        return None
+    formats = (binding.contract.format, *binding.contract.formats)
+    readers = {format_.name: reader for format_ in formats if (reader := mask.reader(format_)) is not None}
+
+    def fill(asked: str, body: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        if asked not in readers or mask.given(params):
+            return params
+        told = readers[asked](body)
+        return {**params, mask.name: told} if told else params
+
+    return fill
 
 
 def _link(wire: Wire) -> Callable[[Mapping[str, str]], str] | None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from gateway.codecs.format import Decode, Encode, Unknown
-from gateway.codecs.json.format import NESTING, JsonFormat, MisfitError, inward, read, unbounded
+from gateway.codecs.json.format import NESTING, JsonFormat, MisfitError, inward, other_names, read, unbounded
 from gateway.schema.types import Type
 from gateway.schema.values import annotation
 from gateway.status import Failure, invalid
@@ -37,9 +37,10 @@ class MsgpackFormat:
         if not unbounded(type_):
             parse = msgspec.msgpack.Decoder(annotation(type_, closed=unknown is Unknown.REJECT)).decode
         convert = inward(type_)
+        others = other_names(type_) if unknown is Unknown.DROP else ()
 
         def decode(body: bytes) -> Any:
-            if parse is not None:
+            if parse is not None and not any(name in body for name in others):
                 try:
                     value = parse(body)
                     return value if convert is None else convert(value)

@@ -437,3 +437,12 @@ def test_the_strict_pass_and_the_lenient_one_agree(value: dict[str, Any]) -> Non
         assert isinstance(fast, Failure) and fast.path == slow.path
     else:
         assert shown(ORDER, fast) == shown(ORDER, slow)
+
+
+def test_where_unknown_members_are_dropped_the_original_names_are_known_ones() -> None:
+    inner = Record("Inner", [Field("line_count", INT32, json_name="lineCount")])
+    outer = Record("Outer", [Field("order_id", STRING, json_name="orderId"), Field("inner", inner)])
+    for body in (b'{"order_id": "o", "new": 1}', b'{"orderId": "o", "new": 1}'):
+        assert shown(outer, JsonFormat().decoder(outer, Unknown.DROP)(body)) == {"order_id": "o"}
+    nested = b'{"orderId": "o", "inner": {"line_count": 3, "new": 1}}'
+    assert shown(outer, JsonFormat().decoder(outer, Unknown.DROP)(nested))["inner"] == {"line_count": 3}

@@ -71,11 +71,15 @@ class JsonFormat:
         parse = msgspec.json.Decoder(annotation(type_, closed=closed), float_hook=Decimal).decode
         convert = inward(type_)
         endless = unbounded(type_)
+        others = () if closed else other_names(type_)
 
         def decode(body: bytes) -> Any:
             try:
                 if endless and too_deep(body):
                     raise invalid(f"JSON is nested deeper than {NESTING} levels")
+                for name in others:
+                    if name in body:
+                        return read(type_, _parse(body), unknown)
                 value = parse(body)
                 return value if convert is None else convert(value)
             except (msgspec.ValidationError, MisfitError):
@@ -356,6 +360,13 @@ class _Pass:
                 return f"if v - v != 0: o.{field.attr} = {expression}"
             case _:
                 return f"o.{field.attr} = {expression}"
+
+
+def other_names(type_: Type) -> tuple[bytes, ...]:
+    """Names of fields that JSON has another name for; a parser that drops unknown members would drop these too."""
+    return tuple(
+        {field.name.encode() for record in records(type_) for field in record.fields if field.json != field.name}
+    )
 
 
 def unbounded(type_: Type) -> bool:
