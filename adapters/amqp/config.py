@@ -1,5 +1,6 @@
 """How AMQP is written in routes.yaml."""
 
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote
 
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from yarl import URL
 
 from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
-from gateway.codecs.amqp_properties import SHORT_BYTES
+from gateway.codecs.amqp_properties import LONGEST_SECONDS, SHORT_BYTES
 from gateway.duration import Duration
 from gateway.net.tls import ClientTls
 from gateway.section import Section
@@ -22,14 +23,11 @@ def _short(text: str) -> str:
 
 
 def _url(secret: SecretStr) -> SecretStr:
-    try:
+    with suppress(ValueError):
         url = URL(secret.get_secret_value())
-        sound = url.scheme in DEFAULT_PORTS and bool(url.host) and not url.query_string and not url.fragment
-    except ValueError:
-        sound = False
-    if not sound:
-        raise ValueError("this is no URL such as amqp://user:password@rabbitmq:5672/virtual-host")
-    return secret
+        if url.scheme in DEFAULT_PORTS and url.host and not url.query_string and not url.fragment:
+            return secret
+    raise ValueError("this is no URL such as amqp://user:password@rabbitmq:5672/virtual-host")
 
 
 Short = Annotated[str, AfterValidator(_short)]
@@ -116,6 +114,9 @@ def _letters(value: object) -> object:
     return {"routing_key": value} if isinstance(value, str) else value
 
 
+_Letters = Annotated[DeadLetters | None, BeforeValidator(_letters, json_schema_input_type=DeadLetters | str | None)]
+
+
 class Source(BrokerSource):
     queue: Name = Field(description="The queue to consume.")
     declare: QueueDeclaration | None = Field(
@@ -129,9 +130,7 @@ class Source(BrokerSource):
         description="Most messages taken and not yet acknowledged, all handled at once in the order in which they "
         "came; 1 keeps the queue's order throughout.",
     )
-    dead_letters: Annotated[
-        DeadLetters | None, BeforeValidator(_letters, json_schema_input_type=DeadLetters | str | None)
-    ] = Field(
+    dead_letters: _Letters = Field(
         default=None,
         description="Where messages go that can't be handled: a queue, which is created where it is not there, or an "
         "exchange and a routing key; {queue}.dead-letters where absent. They come as they were, with the headers "
@@ -177,7 +176,7 @@ class Target(BrokerTarget):
     expiration: Duration | None = Field(
         default=None,
         gt=0,
-        le=30 * 24 * 3600,
+        le=LONGEST_SECONDS,
         description="How long the message may wait in a queue. In mode reply no longer than the caller waits.",
     )
     message_id: Short = Field(

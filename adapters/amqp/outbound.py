@@ -1,7 +1,6 @@
 """Outbound: publishes to exchanges, asks over them, and streams what they are given."""
 
 import time
-from collections.abc import Mapping
 from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -28,7 +27,6 @@ from gateway.schema.types import STRING, Scalar
 from gateway.status import invalid
 
 RECEIPT: Final[dict[str, Scalar]] = {"id": STRING, "exchange": STRING, "routing_key": STRING}
-LONGEST_SECONDS: Final = 30 * 24 * 3600.0  # an expiration that brokers take, who count in milliseconds with 32 bits
 _PROPERTIES: Final = ("content_type", "correlation_id", "type")
 _COMPUTED: Final = ("routing_key", "message_id", "correlation_id", "type")
 
@@ -57,7 +55,7 @@ class AmqpOutbound(BrokerOutbound[Target]):
             address.mode,
             confirmed=f"once {taken} has it",
             replied="the consumer's reply",
-            sources=_sources(address),
+            sources={param: text for param, text in _texts(address).items() if text.startswith("$")},
             receipt=RECEIPT,
         )
 
@@ -77,13 +75,8 @@ class AmqpOutbound(BrokerOutbound[Target]):
         return publish
 
 
-def _sources(address: Target) -> dict[str, str]:
-    """What of the address comes from the request: name of the param -> expression."""
-    return {param: text for param, text in _texts(address).items() if text.startswith("$")}
-
-
 def _texts(address: Target) -> dict[str, str]:
-    """What of the address may: name of the param -> text or expression."""
+    """What of the address may come from the request: name of the param -> text or expression."""
     texts: dict[str, str] = {name: getattr(address, name) for name in _COMPUTED}
     return texts | {f"header {name}": text for name, text in address.headers.items()}
 
@@ -98,20 +91,17 @@ class Publish(Channel, UnaryService):
         self._literals = {param: "" if text.startswith("$") else text for param, text in _texts(address).items()}
         self._literals["content_type"] = JSON
         self._headers = [(name, f"header {name}") for name in address.headers]
-        self._fixed: dict[str, str | int] = {
+        self._fixed = {
             "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,
             "app_id": address.app_id,
+            "priority": address.priority,
         }
-        if address.priority is not None:
-            self._fixed["priority"] = address.priority
 
     async def call(self, request: Message, context: Context) -> Message:
-        return await self._send(request, context, {}, self._address.expiration)
+        return await self._send(request, context, self._address.expiration)
 
-    async def _send(
-        self, request: Message, context: Context, asking: Mapping[str, str], expiration: float | None
-    ) -> Message:
-        """asking: properties that a reply needs. expiration: seconds."""
+    async def _send(self, request: Message, context: Context, patience: float | None, **asking: str) -> Message:
+        """patience: seconds until it expires. asking: properties that a reply needs."""
         address, body = self._address, request.body or b""
         given = {**self._literals, **request.params}
         routing_key = given["routing_key"]
@@ -120,17 +110,15 @@ class Publish(Channel, UnaryService):
         if len(body) > self._limit:
             raise invalid(f"the message is larger than the limit of {self._limit} bytes")
         identity = given["message_id"] or message_id(request.headers)
-        properties: dict[str, str | int] = {
+        properties = {
             **self._fixed,
             **{name: given[name] for name in _PROPERTIES},
             "message_id": identity,
             "timestamp": int(time.time()),
             **asking,
         }
-        if expiration is not None:
-            properties["expiration"] = str(int(1000 * min(max(expiration, 0.001), LONGEST_SECONDS)))
         headers = [*request.headers, *((name, text) for name, param in self._headers if (text := given[param]))]
-        raw = write(headers, context.trace, **properties)
+        raw = write(headers, context.trace, patience, **properties)
         await self.publish(address.exchange, routing_key, identity, raw, body, mandatory=address.mandatory)
         return Message(None, params={"id": identity, "exchange": address.exchange, "routing_key": routing_key})
 
@@ -158,11 +146,11 @@ class Request(Publish):
         patience = min((seconds for seconds in given if seconds is not None), default=None)
         with self._pending.ask() as question:
             asking = {"reply_to": DIRECT_REPLY_TO, "correlation_id": question.correlation_id}
-            await self._send(request, context, asking, patience)
+            await self._send(request, context, patience, **asking)
             delivery = await question.reply
         headers, _ = delivery.properties.metadata(self._wanted)
-        status = delivery.properties.headers.get(GATEWAY_STATUS)
-        return message_of(delivery.body, headers, status if isinstance(status, str) else "", self._limit)
+        status = str(delivery.properties.headers.get(GATEWAY_STATUS, ""))
+        return message_of(delivery.body, headers, status, self._limit)
 
     async def prepare(self, channel: AbstractChannel) -> None:
         await super().prepare(channel)

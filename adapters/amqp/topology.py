@@ -8,17 +8,12 @@ from adapters.amqp.config import DeadLetters, ExchangeDeclaration, QueueDeclarat
 
 async def exchange(channel: AbstractChannel, name: str, declaration: ExchangeDeclaration | None) -> None:
     """Raises AMQPError where it is not there, or not as declared."""
-    if not name:
-        return
-    if declaration is None:
+    if declaration is not None:
+        await channel.exchange_declare(
+            name, exchange_type=declaration.type, durable=declaration.durable, arguments=declaration.arguments
+        )
+    elif name:
         await channel.exchange_declare(name, passive=True)
-        return
-    await channel.exchange_declare(
-        name,
-        exchange_type=declaration.type,
-        durable=declaration.durable,
-        arguments=declaration.arguments,
-    )
 
 
 async def queue(channel: AbstractChannel, name: str, declaration: QueueDeclaration | None) -> None:

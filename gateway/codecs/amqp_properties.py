@@ -15,6 +15,7 @@ from gateway.status import invalid
 JSON: Final = "application/json"
 SHORT_BYTES: Final = 255  # of a short string, such as a name or a routing key
 NESTING: Final = 64
+LONGEST_SECONDS: Final = 30 * 24 * 3600  # an expiration that brokers take, who count milliseconds with 32 bits
 TRANSIENT: Final = 1
 PERSISTENT: Final = 2
 _LATEST: Final = 253_402_300_799  # the last second of the year 9999, in which text forms of timestamps end
@@ -124,12 +125,15 @@ def read(raw: bytes) -> Properties:
         return Properties(trouble=str(error))
 
 
-def write(headers: Iterable[Header] = (), trace: str = "", **properties: str | int) -> bytes:
-    """Properties of a message of our own; an empty text is left out. Raises Failure(INVALID_ARGUMENT) for what has no
-    room.
+def write(
+    headers: Iterable[Header] = (), trace: str = "", patience: float | None = None, **properties: str | int | None
+) -> bytes:
+    """Properties of a message of our own; an empty text and None are left out. Raises Failure(INVALID_ARGUMENT) for
+    what has no room.
 
     headers: an id among them becomes the property, where it is not given.
     trace: the trace context, instead of one among the headers.
+    patience: the expiration, in seconds.
     """
     carried: list[Header] = []
     for name, value in headers:
@@ -140,6 +144,8 @@ def write(headers: Iterable[Header] = (), trace: str = "", **properties: str | i
             carried.append((name, value))
     if trace:
         carried.append((TRACEPARENT, trace))
+    if patience is not None:
+        properties["expiration"] = str(int(1000 * min(max(patience, 0.001), LONGEST_SECONDS)))
     parts = {
         name: struct.pack(">Q", value)
         if name == "timestamp"
@@ -147,7 +153,7 @@ def write(headers: Iterable[Header] = (), trace: str = "", **properties: str | i
         if isinstance(value, int)
         else _short(name, value)
         for name, value in properties.items()
-        if value != ""
+        if value is not None and value != ""
     }
     if carried:
         entries = _entries(carried)

@@ -190,7 +190,8 @@ async def test_error_replies(rabbitmq: str) -> None:
         "details": [{"type": "OutOfStock", "sku": "A", "available": 0}],
         "retry_after": 2,
     }
-    replies: dict[bytes, tuple[str, bytes]] = {
+    replies: dict[bytes, tuple[Any, bytes]] = {
+        b"number": (7, b"{}"),
         b"problem": ("FAILED_PRECONDITION", json.dumps(problem).encode()),
         b"bare": ("NOT_FOUND", b"\xff no JSON"),
         b"strange": ("TEAPOT", b"{}"),
@@ -215,9 +216,10 @@ async def test_error_replies(rabbitmq: str) -> None:
             assert failure.retry_after == 2
             with pytest.raises(Failure, match="answered NOT_FOUND"):
                 await ask.call(Message(b"bare"), Context())
-            with pytest.raises(Failure) as failed:
-                await ask.call(Message(b"strange"), Context())
-            assert failed.value.code is Code.UNKNOWN
+            for strange in (b"strange", b"number"):
+                with pytest.raises(Failure) as failed:
+                    await ask.call(Message(strange), Context())
+                assert failed.value.code is Code.UNKNOWN
             assert (await ask.call(Message(b"fine"), Context())).body == b"fine"
 
 

@@ -219,6 +219,13 @@ def test_what_has_no_room(headers: list[Header], properties: dict[str, str], tol
     assert (refused.value.code, refused.value.sent) == (Code.INVALID_ARGUMENT, False)
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(0, "1"), (1.5, "1500"), (1e12, "2592000000"), (None, "")])
+def test_patience_is_an_expiration_that_brokers_take(seconds: float | None, text: str) -> None:
+    found = read(write((), "", seconds, priority=None))
+    assert (found.expiration, found.priority) == (text, 0)
+    assert found.patience == (int(text) / 1000 if text else float("inf"))
+
+
 def test_params_of_properties() -> None:
     found = Properties(message_id="m-1", priority=3, timestamp=1_700_000_000).params
     assert found.keys() == METADATA.keys()
