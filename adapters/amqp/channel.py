@@ -93,12 +93,8 @@ class Channel(Keeper[AbstractChannel]):
     async def serve(self, channel: AbstractChannel) -> None:
         await self.prepare(channel)
         self.up(channel)
-        try:
-            await channel.closing
-        except (*BROKEN, asyncio.CancelledError) as error:
-            if cancelled():
-                raise
-            log.warning("%s: opened anew after: %s", self.what, error)
+        await asyncio.wait((closing := channel.closing,))
+        log.warning("%s: opened anew after: %s", self.what, closing.exception())
 
     async def close(self, channel: AbstractChannel) -> None:
         self.lost()

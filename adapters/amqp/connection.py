@@ -16,6 +16,7 @@ from gateway.net.tls import ClientTls, client_context
 
 CLOSE_SECONDS: Final = 3.0
 WATCH_SECONDS: Final = 1.0
+READY_SECONDS: Final = 0.01  # for which a connection is asked whether the broker has blocked it
 
 log = logging.getLogger("gateway.amqp")
 # All that matters of it is told by the gateway; it would log whole messages, and each try to connect.
@@ -30,15 +31,15 @@ class Connection(Keeper[Client]):
 
     def __init__(self, endpoint: Endpoint, network: Network, purpose: str) -> None:
         super().__init__(f"amqp {purpose}", unreachable(), log)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._network = network
         self._purpose = purpose
         self._tls: ssl.SSLContext | None = None
 
     async def load(self) -> None:
         """Read the certificates. Raises ContractError where a file is not what it should be."""
-        if self._endpoint.address.scheme == "amqps":
-            self._tls = client_context(self._endpoint.tls or ClientTls(), self._network.path)
+        if self.endpoint.address.scheme == "amqps":
+            self._tls = client_context(self.endpoint.tls or ClientTls(), self._network.path)
 
     async def channel(self) -> AbstractChannel:
         """A new channel, as soon as there is a connection. Raises one of BROKEN."""
@@ -49,7 +50,7 @@ class Connection(Keeper[Client]):
     # -- as a Keeper
 
     async def open(self) -> Client:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         name = f"{endpoint.connection_name}: {self._purpose}"
         url = endpoint.address.with_query(heartbeat=str(int(endpoint.heartbeat)), name=name)
         return Client(url, context=self._tls)
@@ -59,11 +60,13 @@ class Connection(Keeper[Client]):
             await client.connect()
         closing = client.closing
         while not closing.done():
-            if await _unblocked(client):
-                self.up(client)
-            else:
-                short = f"{self._endpoint.place} takes no messages now: it is short of memory or disk"
+            ready = asyncio.ensure_future(client.ready())
+            await bounded(ready, READY_SECONDS)
+            if ready.cancelled():
+                short = f"{self.endpoint.place} takes no messages now: it is short of memory or disk"
                 self.down(short, busy())
+            else:
+                self.up(client)
             await asyncio.wait((closing,), timeout=WATCH_SECONDS)
         await closing
         raise ConnectionError("the broker closed the connection")
@@ -72,13 +75,4 @@ class Connection(Keeper[Client]):
         await bounded(client.close(), CLOSE_SECONDS)
 
     async def explain(self, error: BaseException) -> Trouble:
-        return trouble(error, f"can't reach {self._endpoint.place}: ")
-
-
-async def _unblocked(client: Client) -> bool:
-    try:
-        async with asyncio.timeout(0.01):
-            await client.ready()
-    except TimeoutError:
-        return False
-    return True
+        return trouble(error, f"can't reach {self.endpoint.place}: ")

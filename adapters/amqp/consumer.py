@@ -11,7 +11,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from adapters.amqp import topology
 from adapters.amqp.channel import Channel
-from adapters.amqp.config import DeadLetters, Endpoint, Source
+from adapters.amqp.config import DeadLetters, Source
 from adapters.amqp.connection import CLOSE_SECONDS, Connection, log
 from adapters.amqp.delivery import Delivery, delivery_of
 from adapters.amqp.status import BROKEN
@@ -41,14 +41,7 @@ class Consumer(Channel):
     binding: may be replaced at any time by one with the same address.
     """
 
-    def __init__(
-        self,
-        consuming: Connection,
-        publishing: Connection,
-        endpoint: Endpoint,
-        binding: Binding,
-        counts: Counts,
-    ) -> None:
+    def __init__(self, consuming: Connection, publishing: Connection, binding: Binding, counts: Counts) -> None:
         self.binding = binding
         self.source: Source = binding.address
         queue = self.source.queue
@@ -57,7 +50,7 @@ class Consumer(Channel):
         self._replies = Channel(publishing, f"replies of {queue}")
         replies = [self._replies] if self.source.replies == "one" else []
         self._publishers: Workers[str, Channel] = Workers(self._letters, *replies)
-        self._settlement = Settlement(f"amqp queue {queue}", counts, endpoint.max_message_bytes, log)
+        self._settlement = Settlement(self.what, counts, consuming.endpoint.max_message_bytes, log)
         self._in_flight = InFlight(self.source)
 
     @property

@@ -37,4 +37,4 @@ class AmqpInbound(BrokerInbound[Consumer]):
 
     def consumer(self, binding: Binding) -> Consumer:
         """As BrokerInbound.consumer."""
-        return Consumer(self._consuming, self._publishing, self._endpoint, binding, self._counts)
+        return Consumer(self._consuming, self._publishing, binding, self._counts)

@@ -68,8 +68,8 @@ class AmqpOutbound(BrokerOutbound[Target]):
 
         def make() -> Publish:
             if address.mode == "reply":
-                return Request(address, self._connection, self._endpoint, contract.headers, self._unmatched)
-            return Publish(address, self._connection, self._endpoint)
+                return Request(address, self._connection, contract.headers, self._unmatched)
+            return Publish(address, self._connection)
 
         publish: Publish = self.worker(address.identity, make)
         return publish
@@ -84,10 +84,10 @@ def _texts(address: Target) -> dict[str, str]:
 class Publish(Channel, UnaryService):
     """The Service of one address."""
 
-    def __init__(self, address: Target, connection: Connection, endpoint: Endpoint) -> None:
+    def __init__(self, address: Target, connection: Connection) -> None:
         super().__init__(connection, f"publisher to {address.exchange or address.routing_key}")
         self._address = address
-        self._limit = endpoint.max_message_bytes
+        self._limit = connection.endpoint.max_message_bytes
         self._literals = {param: "" if text.startswith("$") else text for param, text in _texts(address).items()}
         self._literals["content_type"] = JSON
         self._headers = [(name, f"header {name}") for name in address.headers]
@@ -129,15 +129,8 @@ class Publish(Channel, UnaryService):
 class Request(Publish):
     """The Service of one address that replies: direct reply-to, on the channel that publishes."""
 
-    def __init__(
-        self,
-        address: Target,
-        connection: Connection,
-        endpoint: Endpoint,
-        wanted: frozenset[str],
-        unmatched: Counter,
-    ) -> None:
-        super().__init__(address, connection, endpoint)
+    def __init__(self, address: Target, connection: Connection, wanted: frozenset[str], unmatched: Counter) -> None:
+        super().__init__(address, connection)
         self._wanted = wanted
         self._pending: PendingReplies[Delivery] = PendingReplies(unmatched, shared=False)
 

@@ -213,7 +213,7 @@ async def unhurried(opening: Awaitable[Any], seconds: float) -> None:
 
 
 async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = False) -> None:
-    """Await what closes something, for so long at most, whatever it raises.
+    """Await it, for so long at most, whatever it raises.
 
     lingers: after that it is not cancelled, because what it closes would stay open.
     """
