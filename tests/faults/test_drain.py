@@ -101,6 +101,7 @@ def subscriptions(ports: Ports, folder: Path) -> dict[str, Any]:
         "graphql": ({"endpoint": "graph", "field": "Subscription.watchOrder"}, feed),
         "grpc": ({"endpoint": "calls", "method": f"{ORDERS}/WatchOrder"}, feed),
         "tcp": ({"endpoint": "tills", "pattern": "stream"}, talk),
+        "next": ({"endpoint": "web", "method": "GET", "path": "/next", "replies": "one"}, {**feed, "start": "latest"}),
     }
     return {
         "gateway": {"drain": f"{DRAIN_SECONDS:g}s"},
@@ -112,7 +113,10 @@ def subscriptions(ports: Ports, folder: Path) -> dict[str, Any]:
             "tills": {"protocol": "tcp", "listen": f"127.0.0.1:{ports.tcp}"},
             "news": {"protocol": "events", "store": "news.db", "unknown_fields": "drop"},
         },
-        "routes": {name: {"from": source, "to": target} for name, (source, target) in found.items()},
+        "routes": {
+            name: {"from": source, "to": target, **({"replies": "first"} if name == "next" else {})}
+            for name, (source, target) in found.items()
+        },
     }
 
 
@@ -150,6 +154,23 @@ async def test_a_stream_without_an_end_is_ended_at_once(unending: Ended, name: s
     assert unending.exited < DRAIN_SECONDS / 2
     assert "in flight" not in unending.log
     assert unending.log.count('"message": "the gateway is stopping"') == len(subscribers())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_call_that_waits_for_an_event_is_ended_at_once(tmp_path: Path) -> None:
+    ports = Ports(*free_ports(3))
+    async with running_gateway(tmp_path, subscriptions(ports, tmp_path)) as gateway, aiohttp.ClientSession() as client:
+        await publish(client, ports, 1)
+        waiting = asyncio.create_task(client.get(f"http://127.0.0.1:{ports.web}/next"))
+        async with asyncio.timeout(10):
+            while b'gateway_calls_in_flight{route="next"} 1.0' not in (await gateway.get("/metrics"))[1]:
+                await asyncio.sleep(0.02)
+        start = time.monotonic()
+        ending = asyncio.create_task(gateway.terminate())
+        answer = await waiting
+        assert (answer.status, (await answer.json())["detail"]) == (503, "the gateway is stopping")
+        assert await ending == 0
+        assert time.monotonic() - start < DRAIN_SECONDS / 2
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -248,6 +269,30 @@ async def test_a_stream_that_does_not_end_in_time_is_ended_in_form(unknown: Ende
     assert unknown.exited < SHORT_DRAIN_SECONDS + 5
     assert "in flight" in unknown.log
     assert "they are cut" not in unknown.log
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_reader_that_is_told_to_end_comes_back_by_another_connection(
+    backend: FlowBackend, tmp_path: Path
+) -> None:
+    """While the process still serves others: browsers would ask again on the same connection."""
+    ports = Ports(free_port(), free_port(), free_port())
+    config = {**routes(ports, backend, tmp_path, {}), "gateway": {"drain": f"{SHORT_DRAIN_SECONDS:g}s"}}
+    async with running_gateway(tmp_path, config) as gateway:
+        other = GrpcCaller("WatchOrder")
+        await other.open(ports, "tick-other")
+        await other.take()
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports.web)
+        writer.write(f"GET /events/flood HTTP/1.1\r\nHost: test\r\nAccept: {SSE}\r\n\r\n".encode())
+        assert b" 200 " in await reader.readline()
+        start = time.monotonic()
+        ending = asyncio.create_task(gateway.terminate())
+        assert b"event: error" in await reader.read()
+        assert time.monotonic() - start < SHORT_DRAIN_SECONDS / 2
+        assert not ending.done()
+        writer.close()
+        assert await other.ending() == "UNAVAILABLE"
+        assert await ending == 0
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

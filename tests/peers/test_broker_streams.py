@@ -134,14 +134,15 @@ def _reader(stream: SseClient) -> Callable[[], Awaitable[Any]]:
 
 
 async def test_callers_of_three_protocols(broker: Broker, tmp_path: Path) -> None:
-    """Each is given what comes from now on, in its order; one that leaves takes nothing from the others."""
+    """Each is given what comes from now on, in its order; one that leaves takes nothing from the others. A gateway that
+    stops ends them all, and does not wait for them."""
     gateway = Gateway(broker)
     (tmp_path / "watch.proto").write_text(PROTO)
     messages = Messages(tmp_path, "watch.proto")
     change = messages["Change"].FromString
     await broker.number(99)
     async with (
-        gateway.running(tmp_path),
+        gateway.running(tmp_path) as runtime,
         aiohttp.ClientSession() as client,
         AsyncExitStack() as leaving,
         sse(client, f"http://{gateway.web}/feed") as one,
@@ -173,7 +174,13 @@ async def test_callers_of_three_protocols(broker: Broker, tmp_path: Path) -> Non
         await broker.number(7)
         for read in readers:
             assert int((await read())["n"]) == 7
-        stream.cancel()
+        async with asyncio.timeout(12):  # half of the time for draining
+            await runtime.drain()
+            assert b'"code":"UNAVAILABLE"' in await one.response.content.read()
+            assert "UNAVAILABLE" in str(await socket.recv())
+            await socket.wait_closed()
+            assert socket.close_code == 1013
+            assert await stream.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_what_can_not_be_streamed_ends_the_stream(broker: Broker, tmp_path: Path) -> None:
