@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.journal.entry import Entry
-from gateway.journal.journal import Journal, Retention, Start
-from gateway.journal.memory import MemoryStore
+from gateway.journal.journal import Retention
 from gateway.journal.subscription import Deliver, Settings
 from gateway.journal.topic import Filter
 from gateway.live import Live
@@ -22,9 +21,6 @@ from gateway.status import Code, Failure, invalid
 
 PUBLISH_SECONDS: Final = 30.0
 
-# Of what is streamed: how far a slow reader may be behind.
-LIVE: Final = Retention(limit=32 * 1024 * 1024, retained=16 * 1024 * 1024, seconds=60.0)
-
 log = logging.getLogger("gateway.bus")
 
 
@@ -32,14 +28,14 @@ class BusLog:
     """As gateway.event_log.EventLog, on the backbone. Raises ContractError for a stream that the backbone can't have.
 
     name: of the endpoint.
-    journal: what all gateways publish from now on, once stream() was called.
     """
 
     positions = False
 
     def __init__(self, name: str, bus: Bus, counters: Counters) -> None:
-        self.journal = Journal(name, MemoryStore(_size, LIVE.limit), LIVE, counters)
+        self._name = name
         self._bus = bus
+        self._counters = counters
         self._outbound = bus.outbound()
         address = _address(lambda: bus.backbone.publish(bus.stream))
         self._service = self._outbound.service(address, self._outbound.contract(address), Pattern.ONE_WAY)
@@ -69,18 +65,19 @@ class BusLog:
     def subscriptions(self) -> "BusSubscriptions":
         return BusSubscriptions(self._bus)
 
-    def stream(self) -> None:
-        """Raises ContractError."""
+    def streamed(self) -> Live[CloudEvent]:
+        """What all gateways publish from now on. Raises ContractError."""
         if self._live is None:
-            self._live = _live(self._bus, self.journal)
+            bus, inbound = self._bus, self._bus.inbound()
+            address = _address(lambda: bus.backbone.live(bus.stream))
+            live = self._live = Live(self._name, inbound, self._counters, _size)
+            receiver = _Receiver(
+                bus, lambda entry: live.keep(entry.topic, entry.event), lambda topic: True, lenient=True
+            )
+            inbound.bind([_binding(bus, inbound, address, receiver)])
             if self._started:
-                self._live.start()
-
-    async def begin(self, start: Start, after: str, path: str) -> int:
-        if after:
-            told = "events have no positions on the backbone: begin anew, without one"
-            raise Failure(Code.UNIMPLEMENTED, told, path=path, sent=False)
-        return await self.journal.begin("latest", after, path)
+                live.start()
+        return self._live
 
     async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
         """Return once the broker has them all, in their order. Raises Failure; some may be published then."""
@@ -146,19 +143,6 @@ class BusSubscriptions:
         if self._started:
             self._started = False
             await self._inbound.stop()
-
-
-def _live(bus: Bus, journal: Journal[CloudEvent]) -> Live[CloudEvent]:
-    """Keeps what all gateways publish from now on in the journal. Raises ContractError."""
-
-    async def keep(entry: Entry[CloudEvent]) -> None:
-        await journal.append([(entry.topic, entry.event)])
-
-    inbound = bus.inbound()
-    address = _address(lambda: bus.backbone.live(bus.stream))
-    receiver = _Receiver(bus, keep, lambda topic: True, lenient=True)
-    inbound.bind([_binding(bus, inbound, address, receiver)])
-    return Live(bus.name, inbound, journal)
 
 
 class _Receiver(UnaryService):

@@ -1,11 +1,11 @@
 """Event log: where an endpoint's events are published, kept and given out by topic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.codecs.cloudevents import CloudEvent
-from gateway.journal.entry import Content
-from gateway.journal.journal import Journal, Retention, Start
+from gateway.journal.entry import Content, Entry, Wanted
+from gateway.journal.journal import Check, Journal, Retention, Start, unconcerned
 from gateway.journal.memory import MemoryStore
 from gateway.journal.sqlite import SqliteStore
 from gateway.journal.store import Store
@@ -30,14 +30,26 @@ class DurableSubscriptions(Protocol):
     def unready(self) -> str: ...
 
 
+class Streamed(Protocol):
+    """As Journal, to those who stream it."""
+
+    async def begin(self, start: Start, after: str, path: str) -> int:
+        """Raises Failure(UNIMPLEMENTED) for a position where there are none, too."""
+        ...
+
+    def follow(
+        self, after: int, wanted: Wanted, check: Check = unconcerned
+    ) -> AsyncGenerator[Entry[CloudEvent], None]: ...
+
+    def rouse(self) -> None: ...
+
+
 class EventLog(Protocol):
     """Used between start() and stop(), and again after that.
 
-    journal: what streams follow.
     positions: whether an event has a place in the log, from which a stream can go on.
     """
 
-    journal: Journal[CloudEvent]
     positions: bool
 
     def check(self, settings: Settings) -> None:
@@ -57,12 +69,8 @@ class EventLog(Protocol):
         """For one owner of durable subscriptions."""
         ...
 
-    def stream(self) -> None:
-        """The journal will be followed."""
-        ...
-
-    async def begin(self, start: Start, after: str, path: str) -> int:
-        """Journal.begin. Raises Failure(UNIMPLEMENTED) for a position where there are none."""
+    def streamed(self) -> Streamed:
+        """For streams of its events. Raises ContractError."""
         ...
 
     async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
@@ -119,11 +127,8 @@ class JournalLog:
     def subscriptions(self) -> DurableSubscriptions:
         return Subscriptions(self.journal, self._content)
 
-    def stream(self) -> None:
-        """It is there anyway."""
-
-    async def begin(self, start: Start, after: str, path: str) -> int:
-        return await self.journal.begin(start, after, path)
+    def streamed(self) -> Streamed:
+        return self.journal
 
     async def publish(self, events: Sequence[tuple[str, CloudEvent]]) -> int:
         return await self.journal.append(events)

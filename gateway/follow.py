@@ -2,29 +2,22 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any
 
 from gateway.broker import AFTER, BrokerEndpoint
-from gateway.journal.journal import Journal, Retention
-from gateway.journal.memory import MemoryStore
 from gateway.live import Live
 from gateway.message import Context, Message
 from gateway.net.broker.settlement import UNLIMITED
 from gateway.net.network import Network
 from gateway.pattern import Pattern
-from gateway.port import Address, Binding, Inbound, UnaryService
+from gateway.port import Address, Binding, Inbound, StreamService, UnaryService
 from gateway.status import Code, Failure
-
-# How far a slow reader may be behind.
-LIMIT: Final = 32 * 1024 * 1024
-RETAINED: Final = 16 * 1024 * 1024
-RETAINED_SECONDS: Final = 60.0
 
 Kept = Message | str
 """A message, or why it can't be streamed."""
 
 
-class Follow:
+class Follow(StreamService):
     """One source: a Worker, and the Service of the routes that stream it, with the patterns of broker.STREAMED.
 
     inbound: of the endpoint's own adapter, as Side.open has it.
@@ -39,16 +32,12 @@ class Follow:
         network: Network,
         source: Address,
     ) -> None:
-        self._name = name
         limit = endpoint.max_message_bytes
-        retention = Retention(limit=LIMIT + limit, retained=RETAINED + limit, seconds=RETAINED_SECONDS)
-        store = MemoryStore(_size, retention.limit)
-        self._journal: Journal[Kept] = Journal(name, store, retention, network.counters)
         # What is too large is for the streams to tell, not a dead letter.
         side = inbound(name, endpoint.model_copy(update={"max_message_bytes": UNLIMITED}), network)
-        keep = _Keep(self._journal, limit)
+        self._live: Live[Kept] = Live(name, side, network.counters, _size, limit)
+        keep = _Keep(self._live, limit)
         side.bind([Binding(name, source, side.contract(source), Pattern.ONE_WAY, keep, endpoint.forwarded)])
-        self._live = Live(name, side, self._journal)
 
     @property
     def unready(self) -> str:
@@ -60,17 +49,11 @@ class Follow:
     async def stop(self) -> None:
         await self._live.stop()
 
-    async def call(self, request: Message, context: Context) -> Message:
-        raise Failure(Code.UNIMPLEMENTED, "a stream has many replies", sent=False)
-
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        if request.params.get("after"):
-            told = "a stream of what is published from now on can't go on from a position: begin anew, without one"
-            raise Failure(Code.UNIMPLEMENTED, told, path=AFTER, sent=False)
-        journal = self._journal
-        async with aclosing(journal.follow(await journal.begin("latest", "", AFTER), _every)) as entries:
+        begun = await self._live.begin("latest", str(request.params.get("after", "")), AFTER)
+        async with aclosing(self._live.follow(begun, _every)) as entries:
             async for entry in entries:
                 kept = entry.event
                 if isinstance(kept, str):
@@ -81,8 +64,8 @@ class Follow:
 class _Keep(UnaryService):
     """The Service that the source is bound to."""
 
-    def __init__(self, journal: Journal[Kept], limit: int) -> None:
-        self._journal = journal
+    def __init__(self, live: Live[Kept], limit: int) -> None:
+        self._live = live
         self._limit = limit
 
     async def call(self, request: Message, context: Context) -> Message:
@@ -95,7 +78,7 @@ class _Keep(UnaryService):
             # A reply's key is a place to go on from, which there is not.
             key = (request.key or b"").decode(errors="backslashreplace")
             kept = Message(request.body, request.headers, {**request.params, "key": key})
-        await self._journal.append([("", kept)])
+        await self._live.keep("", kept)
         return Message(None)
 
 

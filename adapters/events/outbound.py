@@ -76,7 +76,6 @@ class EventsOutbound:
     def service(self, address: Target, contract: Contract, pattern: Pattern) -> Service:
         if address.mode == "publish":
             return self._publish(address)
-        self._log.stream()
         subscribe = Subscribe(address, self._log, contract.headers)
         if address.mode == "subscribe":
             return subscribe
@@ -161,25 +160,25 @@ class Subscribe(StreamService):
         self._start = address.start
         self._after = address.after
         self._wanted = wanted
-        self._log = log
-        self.journal = log.journal
+        self._positions = log.positions
+        self.log = log.streamed()
 
     async def stream(
         self, request: Message, more: AsyncIterator[Message] | None, context: Context
     ) -> AsyncGenerator[Message, None]:
-        async with aclosing(self.journal.follow(*await self.begin(request))) as entries:
+        async with aclosing(self.log.follow(*await self.begin(request))) as entries:
             async for entry in entries:
                 yield self.message(entry)
 
     async def begin(self, request: Message) -> tuple[int, Filter]:
         """After which position the stream begins, once it can, and what it is given. Raises Failure."""
         wanted = Filter([self._place.fill(request.params)])
-        return await self._log.begin(self._start, str(request.params.get("after", "")), self._after), wanted
+        return await self.log.begin(self._start, str(request.params.get("after", "")), self._after), wanted
 
     def message(self, entry: Entry[CloudEvent]) -> Message:
         """The reply that an event is."""
         found = entry.event
-        if not self._log.positions:
+        if not self._positions:
             entry = Entry(0, entry.topic, found)
         return Message(
             b"{}" if found.data is None else found.data,
@@ -210,14 +209,14 @@ class Converse(StreamService):
         after, wanted = await subscribe.begin(request)
         own = uuid4().hex
         publishing = asyncio.create_task(self._say(more, context, own), name="events conversation")
-        publishing.add_done_callback(lambda _: subscribe.journal.rouse())
+        publishing.add_done_callback(lambda _: subscribe.log.rouse())
 
         def check() -> None:
             if publishing.done():
                 publishing.result()
 
         try:
-            async with aclosing(subscribe.journal.follow(after, wanted, check)) as entries:
+            async with aclosing(subscribe.log.follow(after, wanted, check)) as entries:
                 async for entry in entries:
                     if self._echo or entry.event.extensions.get(CONVERSATION) != own:
                         yield subscribe.message(entry)

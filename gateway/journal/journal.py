@@ -33,7 +33,7 @@ Check = Callable[[], None]
 """Raises why somebody no longer waits."""
 
 
-def _unconcerned() -> None:
+def unconcerned() -> None:
     """Nothing keeps it from waiting."""
 
 
@@ -150,7 +150,7 @@ class Journal(Generic[T]):
         self._check_open()
         return await self._store.read(after, wanted, limit)
 
-    async def grown(self, last: int, check: Check = _unconcerned) -> None:
+    async def grown(self, last: int, check: Check = unconcerned) -> None:
         """Return once there is more than this position. Raises Failure(UNAVAILABLE) once it is stopped, and what
         `check` does, which is asked again after each rouse()."""
         while self._store.last <= last:
@@ -164,7 +164,7 @@ class Journal(Generic[T]):
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def follow(self, after: int, wanted: Wanted, check: Check = _unconcerned) -> AsyncGenerator[Entry[T], None]:
+    async def follow(self, after: int, wanted: Wanted, check: Check = unconcerned) -> AsyncGenerator[Entry[T], None]:
         """The wanted entries after a position, those that are still to come too.
 
         check: as of grown(); asked before each read too.

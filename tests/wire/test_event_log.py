@@ -17,6 +17,7 @@ from gateway import bus as bus_module
 from gateway.bus import BusLog
 from gateway.codecs.cloudevents import CloudEvent
 from gateway.event_log import JournalLog
+from gateway.journal import journal
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Retention
 from gateway.journal.subscription import Settings
@@ -107,16 +108,16 @@ async def test_a_log_of_its_own(tmp_path: Path, store: str) -> None:
     assert dict(told(METADATA, log)) == METADATA
     with pytest.raises(Failure, match="not open"):
         await log.publish([("a.b", event())])
-    log.stream()
     await log.start(RETENTION)
     try:
         await until(lambda: not log.unready, lambda: log.unready)
         assert await log.publish([("a.b", event(1)), ("a.c", event(2))]) == 1
-        assert [await log.begin(start, "", AFTER) for start in ("earliest", "latest")] == [0, 2]
-        assert await log.begin("latest", "1", AFTER) == 1
+        streamed = log.streamed()
+        assert [await streamed.begin(start, "", AFTER) for start in ("earliest", "latest")] == [0, 2]
+        assert await streamed.begin("latest", "1", AFTER) == 1
         for after, code in (("3", Code.OUT_OF_RANGE), ("-1", Code.INVALID_ARGUMENT), ("9" * 20, Code.INVALID_ARGUMENT)):
             with pytest.raises(Failure) as refused:
-                await log.begin("latest", after, AFTER)
+                await streamed.begin("latest", after, AFTER)
             assert (refused.value.code, refused.value.path, refused.value.sent) == (code, AFTER, False)
         given: list[str] = []
 
@@ -158,18 +159,18 @@ async def test_streams_of_a_backbone_begin_with_what_comes() -> None:
     exchange = Exchange()
     log = BusLog("events", exchange.bus(), Counters())
     await log.start(RETENTION)
-    log.stream()
-    log.stream()
+    streamed = log.streamed()
+    assert log.streamed() is streamed
     try:
-        assert await log.begin("latest", "", AFTER) == 0
+        assert await streamed.begin("earliest", "", AFTER) == 0
         with pytest.raises(Failure) as refused:
-            await log.begin("latest", "1", AFTER)
+            await streamed.begin("latest", "1", AFTER)
         assert (refused.value.code, refused.value.path, refused.value.sent) == (Code.UNIMPLEMENTED, AFTER, False)
         await exchange.give("a.b", event(1))
         await exchange.give("a.b", event(2, b"<a/>", datacontenttype="text/xml"))  # passed over
         await exchange.give("a.b", event(3))
         found = []
-        async with aclosing(log.journal.follow(0, lambda topic: True)) as entries:
+        async with aclosing(streamed.follow(0, lambda topic: True)) as entries:
             async for entry in entries:
                 found.append(entry.event.id)
                 if len(found) == 2:
@@ -181,6 +182,24 @@ async def test_streams_of_a_backbone_begin_with_what_comes() -> None:
     finally:
         await log.stop()
     assert exchange.running == 0
+
+
+async def test_no_stream_begins_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "OPEN_SECONDS", 0.0)
+    exchange = Exchange()
+    exchange.unready = "mq is away"
+    log = BusLog("events", exchange.bus(), Counters())
+    await log.start(RETENTION)
+    streamed = log.streamed()
+    try:
+        with pytest.raises(Failure, match="nothing can be streamed now") as refused:
+            await streamed.begin("latest", "", AFTER)
+        assert (refused.value.code, refused.value.sent) == (Code.UNAVAILABLE, False)
+        exchange.unready = ""
+        await until(lambda: not log.unready, lambda: log.unready)
+        assert await streamed.begin("latest", "", AFTER) == 0
+    finally:
+        await log.stop()
 
 
 async def test_what_a_backbone_has_of_a_batch_is_told() -> None:
