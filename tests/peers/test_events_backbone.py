@@ -1,6 +1,7 @@
 """Two gateways, as processes, that share a stream of events on Apache Kafka or RabbitMQ; and others who speak there."""
 
 import asyncio
+import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -157,7 +158,8 @@ async def test_published_at_one_delivered_at_the_other(shared: Shared, tmp_path:
 
 
 async def test_a_chat_on_two_gateways(shared: Shared, tmp_path: Path) -> None:
-    """All hear all of their room, in the same order, whichever gateway they are at."""
+    """All hear all of their room, whichever gateway they are at: in each guest's order, and on Kafka, where a room is a
+    key, in the same order. RabbitMQ keeps none between publishers for two queues."""
     first, second = Node(shared, tmp_path, "first"), Node(shared, tmp_path, "second")
     places = [(first, "tea/ada"), (second, "tea/bob"), (second, "garden/eve")]
     async with first.running(), second.running(), AsyncExitStack() as stack, asyncio.timeout(60):
@@ -176,9 +178,9 @@ async def test_a_chat_on_two_gateways(shared: Shared, tmp_path: Path) -> None:
         for number in range(20):
             await asyncio.gather(*(socket.send(json.dumps({"text": str(number)})) for socket in sockets))
         ada, bob = [await heard(socket, 40) for socket in sockets[:2]]
-        assert ada == bob
-        for guest in ("ada", "bob"):
-            assert [said["text"] for said in ada if said["guest"] == guest] == [str(number) for number in range(20)]
+        assert shared.kind == "amqp" or ada == bob
+        for guest, room in itertools.product(("ada", "bob"), (ada, bob)):
+            assert [said["text"] for said in room if said["guest"] == guest] == [str(number) for number in range(20)]
         alone = await heard(sockets[2], 20)
         assert {said["guest"] for said in alone} == {"eve"}
 
