@@ -14,6 +14,7 @@ import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from support.events_gateway import sse
 from support.flow_backend import ORDERS, FlowBackend
 from support.flow_callers import (
@@ -200,6 +201,47 @@ async def test_what_was_published_comes_once_over_a_restart(tmp_path: Path) -> N
                 assert (event["code"], event["detail"]) == ("UNAVAILABLE", "the gateway is stopping")
                 assert await ending == 0
     assert found == [f"o-{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_event_that_is_being_handled(answered: bool, tmp_path: Path) -> None:
+    """Of a durable subscription: handled in time, it does not come again; else it does, once."""
+    received: list[Any] = []
+    answer = asyncio.Event()
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        received.append(json.loads(await request.read())["orderId"])
+        await answer.wait()
+        return web.Response(status=204)
+
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    ports = Ports(*free_ports(3))
+    config = subscriptions(ports, tmp_path)
+    config["gateway"] = {"drain": f"{DRAIN_SECONDS if answered else 1:g}s"}
+    config["endpoints"]["back"] = {"protocol": "http", "target": f"http://127.0.0.1:{runner.addresses[0][1]}"}
+    config["routes"]["handle"] = {
+        "from": {"endpoint": "news", "topic": "orders", "subscription": "handling"},
+        "to": {"endpoint": "back", "path": "/"},
+    }
+    try:
+        async with running_gateway(tmp_path, config) as gateway, aiohttp.ClientSession() as client:
+            await publish(client, ports, 1)
+            await until(lambda: len(received) == 1)
+            ending = asyncio.create_task(gateway.terminate())
+            await until(lambda: "draining" in gateway.log.read_text())
+            if answered:
+                answer.set()
+            assert await ending == 0
+        answer.set()
+        async with running_gateway(tmp_path, config), aiohttp.ClientSession() as client:
+            await publish(client, ports, 2)
+            await until(lambda: "o-2" in received)
+            assert received == (["o-1", "o-2"] if answered else ["o-1", "o-1", "o-2"])
+    finally:
+        await runner.cleanup()
 
 
 # -- streams that may have one
