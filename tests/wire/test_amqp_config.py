@@ -82,6 +82,9 @@ def test_targets_that_are_refused(settings: dict[str, Any], told: str) -> None:
 def test_where_dead_letters_go() -> None:
     assert Source(queue="q").letters == DeadLetters(routing_key="q.dead-letters")
     assert Source.model_validate({"queue": "q", "dead_letters": "bad"}).letters == DeadLetters(routing_key="bad")
+    assert DeadLetters(routing_key="bad").place == "queue bad"
+    assert DeadLetters(exchange="x").place == "exchange x, routing key as it came"
+    assert DeadLetters(exchange="x", routing_key="k").place == "exchange x, routing key k"
 
 
 def test_patterns_and_sources() -> None:
