@@ -45,10 +45,9 @@ class BridgeError(ValueError):
 
 def check(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> None:
     """Raises BridgeError unless the patterns meet, with these words."""
-    if inbound.requests is Count.NONE or outbound.requests is Count.NONE:
-        if inbound is not outbound:
-            raise BridgeError(f"{inbound.label} and {outbound.label} don't meet")
-    elif inbound.requests is Count.MANY and outbound.requests is Count.ONE:
+    if inbound is not outbound and Count.NONE in (inbound.requests, outbound.requests):
+        raise BridgeError(f"{inbound.label} and {outbound.label} don't meet")
+    if inbound.requests is Count.MANY and outbound.requests is Count.ONE:
         if requests is None:
             raise BridgeError(
                 f"the caller sends many requests and the upstream takes one: say requests: "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from support.pairs import cases
 
 from gateway import registry
 from gateway.net.network import Network
@@ -106,6 +107,16 @@ def _code_lines(source: str) -> int:
         if token.type not in skipped:
             code.update(range(token.start[0], token.end[0] + 1))
     return len(code - documented)
+
+
+def test_peers_cover_every_pattern(adapter: Adapter) -> None:
+    """The pair suite runs each of them with the peers of some protocol, and a stream without end as one."""
+    assert adapter.inbound is not None
+    assert adapter.outbound is not None
+    called = [case for target in PROTOCOLS for case in cases(adapter.protocol, target) if not case.refusal]
+    asked = [case for source in PROTOCOLS for case in cases(source, adapter.protocol) if not case.refusal]
+    assert {case.inbound for case in called} == adapter.inbound.patterns
+    assert {case.outbound for case in asked} == adapter.outbound.patterns
 
 
 async def test_stop_is_safe_before_start(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:

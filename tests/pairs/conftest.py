@@ -14,9 +14,13 @@ from gateway.pattern import Count
 
 _MATRIX = pytest.StashKey[Matrix]()
 _WANTED: Final[Mapping[str, Callable[[Case], bool]]] = {
-    "case": lambda case: True,
-    "paced_case": lambda case: case.paced,
-    "asking_case": lambda case: case.inbound.requests is not Count.NONE,
+    "case": lambda case: not case.endless,
+    "paced_case": lambda case: case.paced and not case.endless,
+    "asking_case": lambda case: case.inbound.requests is not Count.NONE and not case.endless,
+    "heard_case": lambda case: case.inbound.replies is Count.MANY and case.endless,
+    "first_case": lambda case: case.inbound.replies is Count.ONE and case.endless,
+    "seeking_case": lambda case: case.inbound.requests is not Count.NONE and case.endless,
+    "saying_case": lambda case: case.outbound.requests is Count.MANY and case.endless,
 }
 
 
@@ -26,7 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`pair` alone: every pair; with `case`: every legal way in which its patterns meet; with `paced_case`: those in
-    which a reply can come before the next request; with `asking_case`: those in which the caller sends messages."""
+    which a reply can come before the next request; with `asking_case`: those in which the caller sends messages.
+    Of endless streams, with `heard_case`: those that are told as they come; with `first_case`: those of which the
+    caller takes one reply; with `seeking_case`: those in which it sends messages; with `saying_case`: those that
+    publish them."""
     if "pair" not in metafunc.fixturenames:
         return
     # One broker of each kind is enough to prove the code; the matrix tells of all that can run.

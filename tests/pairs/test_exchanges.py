@@ -59,13 +59,13 @@ async def test_refused_by_the_backend(pair: Pair, asking_case: Case) -> None:
 
 async def test_refused_in_the_middle(pair: Pair, paced_case: Case) -> None:
     """The replies before the failure arrive, and then the failure: a stream cut short never looks complete."""
-    case = paced_case
+    case, replies = paced_case, list[Any]()
     with pytest.raises(RefusedError) as told:
-        await pair.caller.call(case, [specimen(1), refused()])
+        await pair.caller.listen(case, [specimen(1), refused()], replies)
     code, declared = pair.backend.refusal(case)
     assert told.value.code == pair.caller.code(code, case, declared=declared), told.value.text
     assert told.value.detail == DETAIL
-    assert pair.told(told.value.replies) == pair.told(case.told([specimen(1)]))
+    assert pair.told(replies) == pair.told(case.told([specimen(1)]))
 
 
 async def test_bad_request(pair: Pair, asking_case: Case) -> None:

@@ -1,6 +1,7 @@
 """The matrix: which pairs of protocols meet in which patterns, written from the results of the pair suite."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -27,6 +28,13 @@ words that the patterns can meet with (below):
 
 A consumed record has no caller: its own form is the dead letter with the reason.
 
+∞ stands for streams without end: what comes back is what others publish while the call lasts. There a ✓ says that
+
+- the caller is told all that is published from some moment on, in order, with its values unchanged; a caller of one
+  reply, the first of it;
+- what can't be read ends the stream in the caller's own form, after the messages that came before it;
+- a caller that leaves ends its own call, and nobody else's.
+
 *any values* stands for generated values: 64-bit integers, decimals, bytes, timestamps and durations with nanoseconds,
 enums, maps, alternatives, null and absent, lists of one, recursive types. *refusals*: what does not meet is refused
 when routes are loaded (below). ✗ means that this run failed there.
@@ -36,7 +44,9 @@ REFUSALS: Final = "test_patterns_that_do_not_meet"
 _WORDS: Final = """## Words
 
 Where patterns differ in number, a route says with one word each how `requests:` and `replies:` meet. All of these were
-tried in every pair that has the patterns.
+tried in every pair that has the patterns, but for what waits for the end of a stream that has none (∞), and is not
+shown above: `replies: gather` and `last`, `requests: each`, a caller that takes no reply, and one that sends many
+requests into a conversation of which it takes one reply. Of `replies:` there is `first`.
 
 | patterns | requests | replies |
 |---|---|---|"""
@@ -74,7 +84,8 @@ class Matrix:
         lines += [f"| | {' | '.join(f'→ {target}' for target in protocols)} |", "|---" * (len(protocols) + 1) + "|"]
         for source in protocols:
             lines.append(f"| **{source}** | {' | '.join(cells[source, target] for target in protocols)} |")
-        every = [case for pair in cells for case in cases(*pair)]
+        found = sorted((case for pair in cells for case in cases(*pair)), key=lambda case: case.endless)
+        every = [replace(case, endless=False) for case in found]
         lines += ["", _WORDS, *_rows(every, _words), "", _REFUSED, *_rows(every, _refusals)]
         return "\n".join(lines) + "\n"
 
@@ -88,7 +99,8 @@ class Matrix:
         lines = []
         for patterns, met in _by_patterns(case for case in cases(source, target) if not case.refusal):
             bad = [case.words or "without words" for case in met if fails(case.id)]
-            lines.append(f"{_title(*patterns)} {'✗ (' + '; '.join(bad) + ')' if bad else '✓'}")
+            endless = " ∞" if all(case.endless for case in met) else ""
+            lines.append(f"{_title(*patterns)}{endless} {'✗ (' + '; '.join(bad) + ')' if bad else '✓'}")
         whole = [("any values", VALUES), ("refusals", REFUSALS)]
         return "<br>".join([*lines, *(f"*{title}* {'✗' if fails(name) else '✓'}" for title, name in whole)])
 

@@ -13,7 +13,7 @@ import pytest
 from gateway import bridge, registry
 from gateway.bridge import BridgeError, Replies, Requests
 from gateway.pattern import Count, Pattern
-from gateway.port import Side
+from gateway.port import Contract, Side
 from gateway.runtime import Runtime
 from support.answers import answers
 from support.peers import Backend, Caller, Shape, load_peer, peer_variants
@@ -26,7 +26,7 @@ from support.until import until
 class Case:
     """How two patterns meet.
 
-    refusal: why they don't; empty where they do.
+    refusal: why they don't; empty where they do. endless: what comes back has no end: it is what others publish.
     """
 
     inbound: Pattern
@@ -34,6 +34,7 @@ class Case:
     requests: Requests | None
     replies: Replies | None
     refusal: str = ""
+    endless: bool = False
 
     @property
     def words(self) -> str:
@@ -73,6 +74,18 @@ class Case:
             and (self.outbound is Pattern.BIDI or self.requests is Requests.EACH)
         )
 
+    @property
+    def answered(self) -> bool:
+        """Whether the caller is ever told anything: an endless stream is never gathered, has no last message, and lets
+        no other call come after it; with many requests, their one reply waits for its end as well."""
+        if not self.endless:
+            return True
+        if self.requests is Requests.EACH or self.inbound.replies is Count.NONE:
+            return False
+        if self.inbound.replies is Count.MANY:
+            return True
+        return self.replies is Replies.FIRST and not self.inbound.requests is self.outbound.requests is Count.MANY
+
     def sent(self, specimens: Sequence[Specimen]) -> list[list[Any]]:
         """The calls that the backend sees of these requests, each with its messages."""
         if self.inbound.requests is Count.NONE:
@@ -107,21 +120,20 @@ class Case:
 
 
 def cases(source: str, target: str) -> list[Case]:
-    """Every combination of the patterns that the two adapters declare with every bridging word, legal or not."""
-    inbound, outbound = _patterns(source, inbound=True), _patterns(target, inbound=False)
-    return [
-        Case(theirs, ours, requests, replies, _refusal(theirs, ours, requests, replies))
-        for theirs, ours, requests, replies in product(inbound, outbound, (None, *Requests), (None, *Replies))
+    """Every combination of the patterns that the two adapters declare with every bridging word, legal or not; without
+    those that are legal and never come to an answer."""
+    inbound, outbound = registry.adapter(source).inbound, registry.adapter(target).outbound
+    endless = getattr(load_peer(target).Backend, "endless", frozenset())
+    words = product(_patterns(inbound), _patterns(outbound), (None, *Requests), (None, *Replies))
+    every = [
+        Case(theirs, ours, requests, replies, _refusal(theirs, ours, requests, replies), ours in endless)
+        for theirs, ours, requests, replies in words
     ]
+    return [case for case in every if case.refusal or case.answered]
 
 
-def _patterns(protocol: str, *, inbound: bool) -> list[Pattern]:
-    adapter = registry.adapter(protocol)
-    side: Side | None = adapter.inbound if inbound else adapter.outbound
-    if side is None:
-        return []
-    answered = side.patterns if inbound else getattr(load_peer(protocol).Backend, "patterns", side.patterns)
-    return [pattern for pattern in Pattern if pattern in side.patterns & answered]
+def _patterns(side: Side | None) -> list[Pattern]:
+    return [pattern for pattern in Pattern if side is not None and pattern in side.patterns]
 
 
 def _refusal(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> str:
@@ -168,6 +180,18 @@ class Pair:
     caller: Caller
     backend: Backend
     folder: Path
+    runtime: Runtime
+
+    def in_flight(self, case: Case) -> int:
+        """Calls that the gateway serves."""
+        return self.runtime._metrics.route(case.id).in_flight
+
+    def contract(self, case: Case) -> Contract:
+        """What the gateway's outbound says of the address."""
+        assert self.runtime.plan is not None
+        route = self.runtime.plan.config.routes[case.id]
+        contract: Contract = self.runtime.plan.outbounds[route.target_endpoint].contract(route.target)
+        return contract
 
     def told(self, replies: Any) -> Any:
         """What the caller is told, to the last bit; without nulls where one side's replies have no other absence."""
@@ -241,8 +265,8 @@ async def serving(key: PairKey, folder: Path) -> AsyncIterator[Pair]:
         dialect = caller_type.dialect or backend_type.dialect or Dialect.PROTO
         backend = await stack.enter_async_context(backend_type(folder, legal, dialect, key.variant))
         caller = await stack.enter_async_context(caller_type(folder, legal, dialect, key.variant))
-        await stack.enter_async_context(running(write_routes(folder, *routes(caller, backend, legal))))
-        yield Pair(key, caller, backend, folder)
+        file = write_routes(folder, *routes(caller, backend, legal))
+        yield Pair(key, caller, backend, folder, await stack.enter_async_context(running(file)))
 
 
 @asynccontextmanager

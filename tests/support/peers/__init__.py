@@ -50,6 +50,8 @@ class Case(Protocol):
     def reply_shape(self) -> Shape: ...
     @property
     def paced(self) -> bool: ...
+    @property
+    def endless(self) -> bool: ...
 
 
 Place = tuple[str, Mapping[str, Any], Mapping[str, Any]]
@@ -60,7 +62,6 @@ class RefusedError(Exception):
     """The gateway's error as the caller's library told it.
 
     code: in the caller's own terms. detail: the declared failure OutOfStock, or None where it was not told.
-    replies: those that had come before.
     """
 
     def __init__(self, code: str, text: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -68,7 +69,6 @@ class RefusedError(Exception):
         self.code = code
         self.text = text
         self.detail = detail
-        self.replies: list[Any] = []
 
 
 class Caller(AbstractAsyncContextManager["Caller"], Protocol):
@@ -91,7 +91,7 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
         """The replies: specimens, lists of them or receipts (dicts). Raises RefusedError."""
         ...
 
-    async def misspeak(self, case: Case) -> list[Any]:
+    async def misspeak(self, case: Case) -> None:
         """Send what is no message of the contract at all. Raises RefusedError."""
         ...
 
@@ -100,10 +100,20 @@ class Caller(AbstractAsyncContextManager["Caller"], Protocol):
         ...
 
 
+class Listener(Caller, Protocol):
+    """A Caller of a protocol that has many replies."""
+
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
+        """As call(), for cases with many replies; puts each into `told` once it is there. Cancelled, the caller leaves.
+
+        Raises RefusedError, after the replies that came before.
+        """
+        ...
+
+
 class Backend(AbstractAsyncContextManager["Backend"], Protocol):
     """Serves the gateway's outbound, and refuses specimens that are labelled so.
 
-    patterns: an optional attribute; those of the adapter's that a backend can answer in, where it can't in all.
     receipt: names that a reply's params bear when a message is accepted.
     """
 
@@ -128,6 +138,23 @@ class Backend(AbstractAsyncContextManager["Backend"], Protocol):
 def names_out_of_stock(name: str) -> bool:
     """Whether this is what some contract calls the declared failure."""
     return name.rpartition(".")[2].lower() == "outofstock"
+
+
+class Publisher(Backend, Protocol):
+    """A Backend that has endless patterns as well, whose replies are what is published while a call lasts.
+
+    endless: those patterns.
+    """
+
+    endless: ClassVar[frozenset[Pattern]]
+
+    async def publish(self, case: Case, specimen: Specimen) -> None:
+        """To all who listen at this case. Returns once it is published."""
+        ...
+
+    async def misspeak(self, case: Case) -> None:
+        """Publish what is no message of any contract at all."""
+        ...
 
 
 class Record:

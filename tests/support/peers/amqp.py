@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Self
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from gateway.broker import PATTERNS
+from gateway.broker import STREAMED
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
@@ -28,6 +28,7 @@ from support.until import until
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
+BAD: Final = b'{"id": "un'
 _RECEIPT: Final = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
 Take = Callable[[BlockingChannel, Any, pika.BasicProperties, bytes], None]
@@ -60,12 +61,13 @@ class _Link:
             connection.process_data_events(0.1)
         connection.close()
 
-    async def publish(self, queue: str, body: bytes, **properties: Any) -> None:
+    async def publish(self, routing_key: str, body: bytes, *, exchange: str = "", **properties: Any) -> None:
+        """To a queue of this name, unless there is an exchange."""
         sent = pika.BasicProperties(delivery_mode=2, **properties)
         assert self._connection is not None
         channel = self._channel
         assert channel is not None
-        self._connection.add_callback_threadsafe(lambda: channel.basic_publish("", queue, body, sent))
+        self._connection.add_callback_threadsafe(lambda: channel.basic_publish(exchange, routing_key, body, sent))
 
     async def close(self) -> None:
         self._stopping = True
@@ -127,11 +129,11 @@ class Caller:
             return [self._read(case, json.loads(await self._ask(case, body)))]
         return await self._send(case, body, refused=specimen["id"] == "refused")
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        bad = b'{"id": "un'
+    async def misspeak(self, case: Case) -> None:
         if case.inbound is Pattern.REQUEST_REPLY:
-            return [await self._ask(case, bad)]
-        return await self._send(case, bad, refused=True)
+            await self._ask(case, BAD)
+        else:
+            await self._send(case, BAD, refused=True)
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
@@ -182,13 +184,12 @@ def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 class Backend:
-    """An exchange for what is accepted, and a queue for what is asked, each for all cases. It does not stream: what is
-    published is no reply to anybody."""
+    """An exchange for what is accepted and what is streamed, and a queue for what is asked, each for all cases."""
 
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("id",)
-    patterns: ClassVar[frozenset[Pattern]] = PATTERNS
+    endless: ClassVar[frozenset[Pattern]] = STREAMED
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -237,6 +238,8 @@ class Backend:
         endpoint = {"protocol": "amqp", "url": self._url}
         if case.outbound is Pattern.REQUEST_REPLY:
             return "consumers", endpoint, {"routing_key": self._asked, "mode": "reply"}
+        if case.endless:
+            return "streams", endpoint, {"exchange": self._exchange, "routing_key": case.id, "mode": "subscribe"}
         limited = {**endpoint, "max_message_bytes": LARGEST}
         return "exchange", limited, {"exchange": self._exchange, "routing_key": "specimen.new"}
 
@@ -244,6 +247,16 @@ class Backend:
         """A broker knows no data: the message is larger than the gateway may publish."""
         asked = case.outbound is Pattern.REQUEST_REPLY
         return (Code.FAILED_PRECONDITION if asked else Code.INVALID_ARGUMENT), asked
+
+    async def publish(self, case: Case, specimen: Specimen) -> None:
+        await self._publish(case.id, dumps(to_json(specimen, self._dialect)))
+
+    async def misspeak(self, case: Case) -> None:
+        await self._publish(case.id, BAD)
+
+    async def _publish(self, routing_key: str, body: bytes) -> None:
+        assert self._link is not None
+        await self._link.publish(routing_key, body, exchange=self._exchange)
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return self._receipts[-len(self.record.calls) :] if self.record.calls else []

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 from aiohttp import web
-from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_structured_event
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
-from gateway.pattern import Pattern
+from gateway.pattern import Count, Pattern
 from gateway.status import Code
 from support.peers import Case, Place, Record, RefusedError
 from support.ports import free_port
@@ -25,6 +25,8 @@ from support.until import until
 
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most: a refused specimen, in base64, is larger."""
+DEPTH: Final = 100
+_ATTRIBUTES: Final = {"source": "/tests", "type": "specimen", "specversion": "1.0"}
 _LIMIT: Final = 4 * 1024 * 1024
 
 
@@ -53,6 +55,29 @@ class _Hook:
         self.events.append(event)
 
 
+class _Front:
+    """Where the gateway takes events."""
+
+    def __init__(self, listen: str) -> None:
+        self.listen = listen
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        self._session = aiohttp.ClientSession()
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, topic: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Returns once the event is kept. Raises RefusedError."""
+        assert self._session is not None
+        async with self._session.post(f"http://{self.listen}/events/{topic}", data=body, headers=headers) as response:
+            if response.status != 202:
+                problem = await response.json(content_type="application/problem+json")
+                raise RefusedError(problem["code"], problem["detail"])
+
+
 class Caller:
     """A topic and a durable subscription per case."""
 
@@ -62,18 +87,16 @@ class Caller:
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self._dialect = dialect
-        self._listen = f"127.0.0.1:{free_port()}"
+        self._front = _Front(f"127.0.0.1:{free_port()}")
         self._letters = _Hook()
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         await self._letters.start()
-        self._session = aiohttp.ClientSession()
+        await self._front.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._session is not None
-        await self._session.close()
+        await self._front.stop()
         await self._letters.stop()
 
     def source(self, case: Case) -> Place:
@@ -86,7 +109,7 @@ class Caller:
         endpoint = {
             "protocol": "events",
             "store": "in.db",
-            "listen": self._listen,
+            "listen": self._front.listen,
             "webhooks": [letters],
             "max_message_bytes": _LIMIT,
         }
@@ -96,12 +119,10 @@ class Caller:
         """Returns once the event is taken; a dead letter that comes by then is the gateway's refusal."""
         (specimen,) = specimens
         value = json.loads(dumps(to_json(specimen, self._dialect)))
-        event = CloudEvent(
-            {"id": uuid.uuid4().hex, "source": "/tests", "type": "specimen", "specversion": "1.0"}, value
-        )
+        event = CloudEvent(_ATTRIBUTES | {"id": uuid.uuid4().hex}, value)
         message = to_structured_event(event)
         known = len(self._letters.events)
-        await self._post(case, message.headers, message.body)
+        await self._front.post(f"in.{case.id}", message.headers, message.body)
         if specimen["id"] != "refused":
             return []
         await until(lambda: len(self._letters.events) > known, lambda: f"{case.id} has no dead letter")
@@ -111,50 +132,80 @@ class Caller:
         code, _, text = letter.get_extension("deadletterreason").partition(": ")
         raise RefusedError(code, text)
 
-    async def misspeak(self, case: Case) -> list[Any]:
+    async def misspeak(self, case: Case) -> None:
         """What is no event at all is refused before it is stored."""
         headers = {"ce-id": "1", "ce-source": "/tests", "ce-type": "specimen", "ce-specversion": "1.0"}
-        await self._post(case, {**headers, "content-type": "application/json"}, b'{"id": "un')
+        await self._front.post(f"in.{case.id}", {**headers, "content-type": "application/json"}, b'{"id": "un')
         raise AssertionError("malformed JSON was taken")
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
 
-    async def _post(self, case: Case, headers: Mapping[str, str], body: bytes) -> None:
-        assert self._session is not None
-        url = f"http://{self._listen}/events/in.{case.id}"
-        async with self._session.post(url, data=body, headers=headers) as response:
-            if response.status != 202:
-                problem = await response.json(content_type="application/problem+json")
-                raise RefusedError(problem["code"], problem["detail"])
-
 
 class Backend:
-    """One topic for all cases. It can't answer: a stream of its own is no reply to anybody."""
+    """One topic for all cases, and one per case that is streamed, on a broker of its own. What a caller says in a
+    conversation goes to topics that the webhook is given as well."""
 
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("topic", "id")
-    patterns: ClassVar[frozenset[Pattern]] = frozenset({Pattern.ONE_WAY})
+    endless: ClassVar[frozenset[Pattern]] = frozenset({Pattern.SERVER_STREAM, Pattern.BIDI, Pattern.SUBSCRIBE})
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
         self._dialect = dialect
         self._hook = _Hook()
         self._hook.taken = self._take  # type: ignore[method-assign]
+        self._said = _Hook()
+        self._said.taken = lambda event: self.record.add(self._read(event))  # type: ignore[method-assign]
+        self._front = _Front(f"127.0.0.1:{free_port()}")
         self._receipts: list[Mapping[str, Any]] = []
 
     async def __aenter__(self) -> Self:
         await self._hook.start()
+        await self._said.start()
+        await self._front.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._front.stop()
+        await self._said.stop()
         await self._hook.stop()
 
     def target(self, case: Case) -> Place:
+        if case.endless:
+            return self._stream(case)
         hook = {"url": f"http://{self._hook.listen}/", "topic": "out", "subscription": "all", "mode": "binary"}
         endpoint = {"protocol": "events", "store": "out.db", "max_message_bytes": LARGEST, "webhooks": [hook]}
         return "broker", endpoint, {"topic": "out"}
+
+    def _stream(self, case: Case) -> Place:
+        """A conversation with one reply does not hear itself, or it would hear nobody else."""
+        said = {"url": f"http://{self._said.listen}/", "topic": "*.said", "subscription": "said"}
+        endpoint = {
+            "protocol": "events",
+            "store": "streams.db",
+            "listen": self._front.listen,
+            "max_message_bytes": LARGEST,
+            "webhooks": [said],
+        }
+        if case.outbound is not Pattern.BIDI:
+            return "streams", endpoint, {"topic": f"{case.id}.heard", "mode": "subscribe"}
+        echo = case.inbound.replies is Count.MANY
+        topics = {"topic": f"{case.id}.said", "subscribe": f"{case.id}.*"}
+        return "streams", endpoint, {**topics, "mode": "converse", "echo": echo}
+
+    async def publish(self, case: Case, specimen: Specimen) -> None:
+        event = CloudEvent(_ATTRIBUTES | {"id": uuid.uuid4().hex}, json.loads(dumps(to_json(specimen, self._dialect))))
+        message = to_structured_event(event)
+        await self._front.post(f"{case.id}.heard", message.headers, message.body)
+
+    async def misspeak(self, case: Case) -> None:
+        """No event is malformed JSON: its data is nested deeper than any route takes."""
+        message = to_binary_event(
+            CloudEvent(_ATTRIBUTES | {"id": uuid.uuid4().hex, "datacontenttype": "application/json"}, [])
+        )
+        await self._front.post(f"{case.id}.heard", message.headers, b"[" * DEPTH + b"]" * DEPTH)
 
     def refusal(self, case: Case) -> tuple[Code, bool]:
         """A broker knows no data: the message is larger than the gateway may publish."""
@@ -164,9 +215,12 @@ class Backend:
         return self._receipts
 
     def _take(self, event: Any) -> None:
-        value = event.get_data()
         self._receipts.append(
             {"topic": event.get_type(), "position": str(len(self._receipts) + 1), "id": event.get_id()}
         )
+        self.record.add(self._read(event))
+
+    def _read(self, event: Any) -> Any:
+        value = event.get_data()
         batch = isinstance(value, list)
-        self.record.add([from_json(one, self._dialect) for one in value] if batch else from_json(value, self._dialect))
+        return [from_json(one, self._dialect) for one in value] if batch else from_json(value, self._dialect)

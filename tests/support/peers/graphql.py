@@ -30,6 +30,7 @@ _CODES: Final = {
     Code.INVALID_ARGUMENT: "BAD_USER_INPUT",
     Code.FAILED_PRECONDITION: "FAILED_PRECONDITION",
     Code.UNAVAILABLE: "UNAVAILABLE",
+    Code.INTERNAL: "INTERNAL_SERVER_ERROR",
 }
 _SECONDS: Final = 20
 _LIMIT: Final = 4 * 1024 * 1024
@@ -82,34 +83,37 @@ class Caller:
         return f"graphql-{case.id}", endpoint, {"field": _field(case)}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
-        (specimen,) = specimens
-        return await self._exchange(case, variables(specimen))
+        told: list[Any] = []
+        await self.listen(case, specimens, told)
+        return told
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, {**variables(_EMPTY), "small": "many"})
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
+        (specimen,) = specimens
+        await self._exchange(case, variables(specimen), told)
+
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, {**variables(_EMPTY), "small": "many"}, [])
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return _CODES[code]
 
-    async def _exchange(self, case: Case, values: dict[str, Any]) -> list[Any]:
+    async def _exchange(self, case: Case, values: dict[str, Any], told: list[Any]) -> None:
         field = _field(case)
         request = gql.gql(_document(field))
         request.variable_values = values
         name = field.partition(".")[2]
-        replies: list[Any] = []
         try:
             if case.inbound.replies is Count.MANY:
                 transport = AIOHTTPWebsocketsTransport(f"ws://{self._listen}/{case.id}")
                 async with gql.Client(transport=transport) as session:
                     async for data in session.subscribe(request):
-                        replies.append(self._reply(case, data[name]))
+                        told.append(self._reply(case, data[name]))
             else:
                 plain = AIOHTTPTransport(f"http://{self._listen}/{case.id}", timeout=_SECONDS)
                 async with gql.Client(transport=plain) as session:
-                    replies.append(self._reply(case, (await session.execute(request))[name]))
+                    told.append(self._reply(case, (await session.execute(request))[name]))
         except TransportQueryError as error:
-            raise _refusal(error, replies) from error
-        return replies
+            raise _refusal(error) from error
 
     def _reply(self, case: Case, value: Any) -> Any:
         match case.reply_shape:
@@ -128,15 +132,13 @@ _EMPTY: Final[Specimen] = {
 }  # fmt: skip
 
 
-def _refusal(error: TransportQueryError, replies: list[Any]) -> RefusedError:
+def _refusal(error: TransportQueryError) -> RefusedError:
     assert error.errors
     first = error.errors[0]
     extensions = first["extensions"]
     details = [one for one in extensions.get("details", ()) if names_out_of_stock(one["type"])]
     detail = {"sku": details[0]["sku"], "available": int(details[0]["available"])} if details else None
-    refused = RefusedError(extensions["code"], first["message"], detail)
-    refused.replies = replies
-    return refused
+    return RefusedError(extensions["code"], first["message"], detail)
 
 
 class Backend:

@@ -79,15 +79,20 @@ class Caller:
         return "rpc", _endpoint(listen=self._listen), {"method": f"{SERVICES}.In/{case.name}"}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
-        return await self._exchange(case, [self._messages.specimen(one).SerializeToString() for one in specimens])
+        told: list[Any] = []
+        await self.listen(case, specimens, told)
+        return told
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, [b"\x0a\x7fcut off"])
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
+        await self._exchange(case, [self._messages.specimen(one).SerializeToString() for one in specimens], told)
+
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, [b"\x0a\x7fcut off"], [])
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
 
-    async def _exchange(self, case: Case, bodies: list[bytes]) -> list[Any]:
+    async def _exchange(self, case: Case, bodies: list[bytes], told: list[Any]) -> None:
         method = getattr(self._channel, _KINDS[case.inbound])
         stub = method(
             f"/{SERVICES}.In/{case.name}", lambda body: body, self._messages[_MESSAGES[case.reply_shape]].FromString
@@ -95,19 +100,16 @@ class Caller:
         turns: asyncio.Queue[None] | None = asyncio.Queue() if case.paced else None
         request: Any = bodies[0] if case.inbound.requests is Count.ONE else _paced(bodies, turns)
         call = stub(request, timeout=20)
-        replies: list[Any] = []
         try:
             if case.inbound.replies is Count.ONE:
-                return [self._reply(case, await call)]
+                told.append(self._reply(case, await call))
+                return
             async for message in call:
-                replies.append(self._reply(case, message))
+                told.append(self._reply(case, message))
                 if turns is not None:
                     turns.put_nowait(None)
-            return replies
         except grpc.aio.AioRpcError as error:
-            refusal = self._refusal(error)
-            refusal.replies = replies
-            raise refusal from error
+            raise self._refusal(error) from error
 
     def _reply(self, case: Case, message: Any) -> Any:
         match case.reply_shape:

@@ -1,7 +1,9 @@
 """HTTP through aiohttp's client and server."""
 
 import asyncio
+import codecs
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,21 +23,27 @@ from support.specimen_json import Dialect, dumps, from_json, to_json
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
 JSON: Final = "application/json"
+CUT: Final = "cut off"
 _LIMIT: Final = 4 * 1024 * 1024
 _STATUS: Final = {
     Code.INVALID_ARGUMENT: 400,
     Code.FAILED_PRECONDITION: 400,
     Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
 }
-
-
+_ITEM: Final = re.compile(r"\s*[\[,]\s*(?=\{)")
+_DECODER: Final = json.JSONDecoder()
 _RECEIPT: Final = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
 
 def _accept(case: Case) -> str:
     """Each of the framings of many replies is asked for by some case."""
+    if case.inbound.replies is Count.ONE:
+        return JSON
     if case.paced:
         return NDJSON
+    if case.endless:
+        return {None: SSE, Requests.FIRST: JSON}.get(case.requests, NDJSON)
     return {Pattern.SERVER_STREAM: SSE, Pattern.CLIENT_STREAM: JSON}.get(case.outbound, NDJSON)
 
 
@@ -62,16 +70,21 @@ class Caller:
         return "web", {"protocol": "http", "listen": self._listen}, {"path": f"/{case.id}", **counts}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
-        bodies = [dumps(to_json(specimen, self._dialect)) for specimen in specimens]
-        return await self._exchange(case, bodies)
+        told: list[Any] = []
+        await self.listen(case, specimens, told)
+        return told
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, [b'{"id": "un'])
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
+        await self._exchange(case, [dumps(to_json(specimen, self._dialect)) for specimen in specimens], told)
+
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, [b'{"id": "un'], [])
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
-        return f"{_STATUS[code]} {code.name}"
+        cut = case.endless and case.inbound.replies is Count.MANY and _accept(case) == JSON and code is Code.INTERNAL
+        return CUT if cut else f"{_STATUS[code]} {code.name}"
 
-    async def _exchange(self, case: Case, bodies: list[bytes]) -> list[Any]:
+    async def _exchange(self, case: Case, bodies: list[bytes], told: list[Any]) -> None:
         assert self._session is not None
         turns: asyncio.Queue[None] | None = asyncio.Queue() if case.paced else None
         content, data = self._request(case, bodies, turns)
@@ -82,18 +95,13 @@ class Caller:
                 raise _refusal(response.status, await response.json(content_type="application/problem+json"))
             if case.inbound.replies is not Count.MANY:
                 assert response.status == (202 if case.outbound.replies is Count.NONE else 200)
-                return [self._reply(case, json.loads(await response.read()))]
+                told.append(self._reply(case, json.loads(await response.read())))
+                return
             assert response.content_type == headers["Accept"]
-            replies: list[Any] = []
-            try:
-                async for value in _FRAMINGS[response.content_type](response):
-                    replies.append(self._reply(case, value))
-                    if turns is not None:
-                        turns.put_nowait(None)
-            except RefusedError as refusal:
-                refusal.replies = replies
-                raise
-            return replies
+            async for value in _FRAMINGS[response.content_type](response):
+                told.append(self._reply(case, value))
+                if turns is not None:
+                    turns.put_nowait(None)
 
     def _request(self, case: Case, bodies: list[bytes], turns: "asyncio.Queue[None] | None") -> tuple[str, Any]:
         if case.inbound.requests is Count.ONE:
@@ -161,8 +169,21 @@ async def _blocks(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
 
 
 async def _array(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
-    for value in json.loads(await response.read()):
-        yield value
+    """Each object once it is there. An array that is not whole has failed; it has no words for it."""
+    text, decode = "", codecs.getincrementaldecoder("utf-8")().decode
+    try:
+        async for data in response.content.iter_any():
+            text += decode(data)
+            while (begun := _ITEM.match(text)) is not None:
+                try:
+                    value, end = _DECODER.raw_decode(text, begun.end())
+                except json.JSONDecodeError:
+                    break
+                text = text[end:]
+                yield value
+    except aiohttp.ClientPayloadError as error:
+        raise RefusedError(CUT, str(error)) from error
+    assert text.strip() in ("]", "[]")
 
 
 _FRAMINGS: Final[Mapping[str, Callable[[aiohttp.ClientResponse], AsyncIterator[Any]]]] = {

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from gateway.broker import PATTERNS
+from gateway.broker import STREAMED
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses
@@ -29,6 +29,7 @@ from support.until import until
 VARIANTS: Final = {"apache": f"Apache Kafka {KAFKA}", "tansu": "Tansu"}
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""
+BAD: Final = b'{"id": "un'
 _RECEIPT: Final[Mapping[str, Callable[[Any], Any]]] = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
 
@@ -118,11 +119,11 @@ class Caller:
             return [self._read(case, json.loads(await self._ask(case, value)))]
         return await self._send(case, value, refused=specimen["id"] == "refused")
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        bad = b'{"id": "un'
+    async def misspeak(self, case: Case) -> None:
         if case.inbound is Pattern.REQUEST_REPLY:
-            return [await self._ask(case, bad)]
-        return await self._send(case, bad, refused=True)
+            await self._ask(case, BAD)
+        else:
+            await self._send(case, BAD, refused=True)
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
@@ -147,7 +148,7 @@ class Caller:
         correlation_id = uuid.uuid4().bytes
         waiting = self._replies[correlation_id] = asyncio.get_running_loop().create_future()
         headers = {"reply-to": self._reply_topic.encode(), "correlation-id": correlation_id}
-        await self._publish(self._topics[case.id], value, headers)
+        await _publish(self._producer, self._topics[case.id], value, headers)
         record = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
         status = dict(record.headers()).get("gateway-status")
         reply: bytes = record.value()
@@ -161,7 +162,7 @@ class Caller:
         topic = self._topics[case.id]
         letters = self._letters[f"{topic}.dead-letters"]
         known = len(letters)
-        await self._publish(topic, value)
+        await _publish(self._producer, topic, value)
         if not refused:
             return []
         await until(lambda: len(letters) > known, lambda: f"{topic} has no dead letter")
@@ -170,18 +171,20 @@ class Caller:
         code, _, text = headers["dead-letter-reason"].decode().partition(": ")
         raise RefusedError(code, text, _detail(json.loads(headers.get("dead-letter-details", b"[]"))))
 
-    async def _publish(self, topic: str, value: bytes, headers: Mapping[str, bytes] | None = None) -> None:
-        confirmed: Future[None] = Future()
 
-        def on_delivery(error: Any, _: Any) -> None:
-            if error is None:
-                confirmed.set_result(None)
-            else:
-                confirmed.set_exception(AssertionError(str(error)))
+async def _publish(producer: Producer, topic: str, value: bytes, headers: Mapping[str, bytes] | None = None) -> None:
+    """Returns once the broker has it."""
+    confirmed: Future[None] = Future()
 
-        self._producer.produce(topic, value, headers=dict(headers or {}), on_delivery=on_delivery)
-        await asyncio.to_thread(self._producer.flush, 10)
-        confirmed.result(0)
+    def on_delivery(error: Any, _: Any) -> None:
+        if error is None:
+            confirmed.set_result(None)
+        else:
+            confirmed.set_exception(AssertionError(str(error)))
+
+    producer.produce(topic, value, headers=dict(headers or {}), on_delivery=on_delivery)
+    await asyncio.to_thread(producer.flush, 10)
+    confirmed.result(0)
 
 
 def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -192,13 +195,13 @@ def _detail(details: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 class Backend:
-    """A topic for what is accepted, one for what is asked, and one for the answers, each for all cases. It does
-    not stream: what is published is no reply to anybody."""
+    """A topic for what is accepted, one for what is asked, and one for the answers, each for all cases; and one per
+    case that is streamed."""
 
     typed = False
     dialect: Dialect | None = None
     receipt: tuple[str, ...] = ("topic", "partition", "offset", "id")
-    patterns: ClassVar[frozenset[Pattern]] = PATTERNS
+    endless: ClassVar[frozenset[Pattern]] = STREAMED
 
     def __init__(self, folder: Path, cases: Sequence[Case], dialect: Dialect, variant: str) -> None:
         self.record = Record()
@@ -206,12 +209,14 @@ class Backend:
         self._dialect = dialect
         self._topic = f"out-{uuid.uuid4().hex[:8]}"
         self._asked, self._replies = f"{self._topic}-asked", f"{self._topic}-replies"
+        self._streamed = {case.id: f"{self._topic}-{case.id}" for case in cases if case.endless}
         self._producer = Producer({"bootstrap.servers": str(self._bootstrap), "linger.ms": 0, "log_level": 0})
         self._receipts: list[Mapping[str, Any]] = []
         self._reader: _Reader | None = None
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(_create, self._bootstrap, [self._topic, self._asked, self._replies])
+        topics = [self._topic, self._asked, self._replies, *self._streamed.values()]
+        await asyncio.to_thread(_create, self._bootstrap, topics)
         self._reader = _Reader(self._bootstrap, [self._topic, self._asked], self._take)
         return self
 
@@ -227,12 +232,20 @@ class Backend:
         }
         if case.outbound is Pattern.REQUEST_REPLY:
             return "services", endpoint, {"topic": self._asked, "mode": "reply", "reply_topic": self._replies}
+        if case.endless:
+            return "streams", endpoint, {"topic": self._streamed[case.id], "mode": "subscribe"}
         return "broker", {**endpoint, "max_message_bytes": LARGEST}, {"topic": self._topic}
 
     def refusal(self, case: Case) -> tuple[Code, bool]:
         """A broker knows no data: the message is larger than the gateway may publish."""
         asked = case.outbound is Pattern.REQUEST_REPLY
         return (Code.FAILED_PRECONDITION if asked else Code.INVALID_ARGUMENT), asked
+
+    async def publish(self, case: Case, specimen: Specimen) -> None:
+        await _publish(self._producer, self._streamed[case.id], dumps(to_json(specimen, self._dialect)))
+
+    async def misspeak(self, case: Case) -> None:
+        await _publish(self._producer, self._streamed[case.id], BAD)
 
     def receipts(self) -> list[Mapping[str, Any]]:
         return self._receipts[-len(self.record.calls) :] if self.record.calls else []

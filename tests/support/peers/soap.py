@@ -69,7 +69,7 @@ class Caller:
             return []
         return [self._reply(case)]
 
-    async def misspeak(self, case: Case) -> list[Any]:
+    async def misspeak(self, case: Case) -> None:
         operation = _operation(case)
         element = fill(etree.Element(tag(operation[0].lower() + operation[1:])), {"id": "", "small": "many"})
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"urn:test:specimen#{operation}"'}

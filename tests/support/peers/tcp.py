@@ -85,33 +85,33 @@ class Caller:
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         """One-way returns once all is sent, save for a specimen that is to be refused."""
-        lines = [dumps(to_json(specimen, self._dialect)) for specimen in specimens]
-        return await self._exchange(case, lines, refused=specimens[0]["id"] == "refused")
+        told: list[Any] = []
+        await self.listen(case, specimens, told)
+        return told
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, [b'{"id": "un'], refused=True)
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
+        lines = [dumps(to_json(specimen, self._dialect)) for specimen in specimens]
+        await self._exchange(case, lines, told, refused=specimens[0]["id"] == "refused")
+
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, [b'{"id": "un'], [], refused=True)
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name
 
-    async def _exchange(self, case: Case, lines: Sequence[bytes], *, refused: bool) -> list[Any]:
+    async def _exchange(self, case: Case, lines: Sequence[bytes], told: list[Any], *, refused: bool) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS), _connected(self._ports[case.id]) as (reader, writer):
-            replies: list[Any] = []
-            try:
-                for line in lines:
-                    writer.write(line + b"\n")
-                    if case.paced:
-                        replies.append(await self._reply(case, reader))
-                if case.inbound is Pattern.BIDI or (case.inbound is Pattern.ONE_WAY and not refused):
-                    writer.write_eof()
-                if case.inbound.replies is Count.ONE or (case.inbound is Pattern.ONE_WAY and refused):
-                    return [await self._reply(case, reader)]
-                while line := await reader.readline():
-                    replies.append(self._read(case, line))
-            except RefusedError as told:
-                told.replies = replies
-                raise
-            return replies
+            for line in lines:
+                writer.write(line + b"\n")
+                if case.paced:
+                    told.append(await self._reply(case, reader))
+            if case.inbound is Pattern.BIDI or (case.inbound is Pattern.ONE_WAY and not refused):
+                writer.write_eof()
+            if case.inbound.replies is Count.ONE or (case.inbound is Pattern.ONE_WAY and refused):
+                told.append(await self._reply(case, reader))
+                return
+            while line := await reader.readline():
+                told.append(self._read(case, line))
 
     async def _reply(self, case: Case, reader: asyncio.StreamReader) -> Any:
         return self._read(case, await reader.readline())

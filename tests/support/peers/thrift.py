@@ -91,9 +91,9 @@ class Caller:
         (specimen,) = specimens
         return await self._exchange(case, to_thrift(specimen, self._types))
 
-    async def misspeak(self, case: Case) -> list[Any]:
+    async def misspeak(self, case: Case) -> None:
         """A message without any of the required fields."""
-        return await self._exchange(case, self._types.Specimen())
+        await self._exchange(case, self._types.Specimen())
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return "OutOfStock" if declared and case.inbound is Pattern.REQUEST_REPLY else code.name

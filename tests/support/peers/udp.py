@@ -46,8 +46,8 @@ class Caller:
         data = dumps(to_json(specimen, self._dialect))
         return await self._exchange(case, data, refused=specimen["id"] == "refused")
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, b'{"id": "un', refused=True)
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, b'{"id": "un', refused=True)
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return code.name

@@ -22,7 +22,12 @@ from support.specimen_json import Dialect, dumps, from_json, to_json
 END: Final = ""
 FIELD: Final = "call"
 _LIMIT: Final = 4 * 1024 * 1024
-_CLOSE_CODE: Final = {Code.INVALID_ARGUMENT: 1007, Code.FAILED_PRECONDITION: 4009, Code.UNAVAILABLE: 1013}
+_CLOSE_CODE: Final = {
+    Code.INVALID_ARGUMENT: 1007,
+    Code.FAILED_PRECONDITION: 4009,
+    Code.UNAVAILABLE: 1013,
+    Code.INTERNAL: 1011,
+}
 _RECEIPT: Final = {"partition": int, "offset": int, "timestamp": timestamp_of}
 _BAD: Final = '{"id": "un'
 
@@ -62,13 +67,18 @@ class Caller:
         return "sockets", endpoint, address
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
+        told: list[Any] = []
+        await self.listen(case, specimens, told)
+        return told
+
+    async def listen(self, case: Case, specimens: Sequence[Specimen], told: list[Any]) -> None:
         values = [to_json(specimen, self._dialect) for specimen in specimens]
         if self._by_field(case):
             values = [{FIELD: "one", **value} for value in values]
-        return await self._exchange(case, [dumps(value).decode() for value in values])
+        await self._exchange(case, [dumps(value).decode() for value in values], told)
 
-    async def misspeak(self, case: Case) -> list[Any]:
-        return await self._exchange(case, [_BAD])
+    async def misspeak(self, case: Case) -> None:
+        await self._exchange(case, [_BAD], [])
 
     def code(self, code: Code, case: Case, *, declared: bool) -> str:
         return (
@@ -84,59 +94,57 @@ class Caller:
             and case.reply_shape is not Shape.BATCH
         )
 
-    async def _exchange(self, case: Case, messages: list[str]) -> list[Any]:
+    async def _exchange(self, case: Case, messages: list[str], told: list[Any]) -> None:
         async with (
             asyncio.timeout(PATIENCE_SECONDS),
             connect(f"ws://{self._listen}/{case.id}", max_size=_LIMIT) as link,
         ):
             match case.inbound:
                 case Pattern.ONE_WAY:
-                    return await self._tell(link, messages[0])
+                    await self._tell(link, messages[0])
                 case Pattern.REQUEST_REPLY:
                     await link.send(messages[0])
                     value = json.loads(await link.recv())
                     _check(value)
                     if self._by_field(case):
                         assert value.pop(FIELD) == "one"
-                    return [self._reply(case, value)]
+                    told.append(self._reply(case, value))
                 case _:
-                    return await self._converse(case, link, messages)
+                    await self._converse(case, link, messages, told)
 
-    async def _tell(self, link: ClientConnection, message: str) -> list[Any]:
+    async def _tell(self, link: ClientConnection, message: str) -> None:
         """Messages are handled in their order: when the answer to a bad one comes, the one before was good."""
         await link.send(message)
         await link.send(_BAD)
         first = json.loads(await link.recv())
         if message == _BAD or "malformed" not in first["error"]["detail"]:
             _check(first)
-        return []
 
-    async def _converse(self, case: Case, link: ClientConnection, messages: list[str]) -> list[Any]:
-        replies: list[Any] = []
-        held: list[Any] = []
+    async def _converse(self, case: Case, link: ClientConnection, messages: list[str], told: list[Any]) -> None:
+        last: Any = None
+
+        async def receive() -> None:
+            nonlocal last
+            last = json.loads(await link.recv())
+            if not _is_error(last):
+                told.append(self._reply(case, last))
+
         with suppress(ConnectionClosed):  # reading tells how it ended
             if case.inbound.requests is Count.MANY:
                 for number, message in enumerate(messages):
                     if case.paced and number:
-                        held.append(json.loads(await link.recv()))
+                        await receive()
                     await link.send(message)
                 await link.send(END)
             elif case.inbound.requests is Count.ONE:
                 await link.send(messages[0])
         try:
             while True:
-                held.append(json.loads(await link.recv()))
+                await receive()
         except ConnectionClosed:
-            if link.close_code == 1000:
-                return [self._reply(case, value) for value in held]
-            *told, last = held
-            replies = [self._reply(case, value) for value in told]
-            try:
+            if link.close_code != 1000:
                 _check(last, f"{link.close_code} ")
-            except RefusedError as refusal:
-                refusal.replies = replies
                 raise
-            raise
 
     def _reply(self, case: Case, value: Any) -> Any:
         match case.reply_shape:
@@ -148,9 +156,13 @@ class Caller:
                 return {name: _RECEIPT.get(name, str)(entry) for name, entry in value.items()}
 
 
+def _is_error(value: Any) -> bool:
+    return isinstance(value, dict) and "error" in value
+
+
 def _check(value: Any, close: str = "") -> None:
     """Raises RefusedError for an error."""
-    if not isinstance(value, dict) or "error" not in value:
+    if not _is_error(value):
         return
     problem = value["error"]
     details = [entry for entry in problem.get("details", ()) if names_out_of_stock(entry["type"])]
