@@ -1,7 +1,7 @@
 """Sides: what the Inbounds and Outbounds of all brokers' adapters do alike."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from gateway.port import Address, Binding, Contract, Inbound, Service
 
 C = TypeVar("C", bound=Consumer)
 A = TypeVar("A", bound=BrokerTarget)
+W = TypeVar("W", bound=Worker)
 
 
 class Client(Worker, Protocol):
@@ -76,7 +77,7 @@ class BrokerOutbound(ABC, Generic[A]):
         client: Client,
     ) -> None:
         self._client = client
-        self._workers: Workers[Any, Any] = Workers(client)
+        self._workers: Workers[Hashable, Any] = Workers(client)
         self._follow = partial(Follow, inbound, name, endpoint, network)
 
     @abstractmethod
@@ -87,9 +88,10 @@ class BrokerOutbound(ABC, Generic[A]):
     def publisher(self, address: A, contract: Contract) -> Service:
         """The Service of an address with another mode."""
 
-    def worker(self, key: Any, make: Callable[[], Any]) -> Any:
+    def worker(self, key: Hashable, make: Callable[[], W]) -> W:
         """What works for a service in the background: the one for this key, made where it is not there."""
-        return self._workers.obtain(key, make)
+        worker: W = self._workers.obtain(key, make)
+        return worker
 
     async def load(self) -> None:
         await self._client.load()
@@ -97,8 +99,7 @@ class BrokerOutbound(ABC, Generic[A]):
     def service(self, address: A, contract: Contract, pattern: Pattern) -> Service:
         if address.mode != "subscribe":
             return self.publisher(address, contract)
-        follow: Follow = self.worker(address.identity, lambda: self._follow(self.live(address)))
-        return follow
+        return self.worker(address.identity, lambda: self._follow(self.live(address)))
 
     async def start(self) -> None:
         self._workers.start()

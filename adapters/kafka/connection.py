@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.config import Endpoint
 from adapters.kafka.status import failure, unreachable
 from gateway.net.address import split_host_port
-from gateway.net.broker.keeper import Keeper, Trouble, unhurried
+from gateway.net.broker.keeper import Keeper, Trouble, bounded, unhurried
 from gateway.net.broker.pulse import Pulse
 from gateway.net.network import Network
 from gateway.net.tls import client_context
 from gateway.status import Failure
 
-T = TypeVar("T")
+T = TypeVar("T", bound=AIOKafkaProducer | AIOKafkaConsumer)
 
 REQUEST_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 5.0
@@ -103,7 +103,7 @@ class Connection:
 
 
 class Client(Keeper[T]):
-    """Base of what keeps a client of the endpoint."""
+    """Base of what keeps an aiokafka client of the endpoint."""
 
     def __init__(self, connection: Connection, what: str) -> None:
         super().__init__(f"kafka {what}", unreachable(), log)
@@ -111,6 +111,9 @@ class Client(Keeper[T]):
 
     async def explain(self, error: BaseException) -> Trouble:
         return await self.connection.explain(error)
+
+    async def close(self, client: T) -> None:
+        await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
 
 def pulse(keeper: Keeper[AIOKafkaConsumer], client: AIOKafkaConsumer) -> Pulse[AIOKafkaConsumer]:

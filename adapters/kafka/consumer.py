@@ -8,13 +8,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 
 from adapters.kafka.config import Source
-from adapters.kafka.connection import CLOSE_SECONDS, Client, answered, log, pulse, start
+from adapters.kafka.connection import Client, answered, log, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import Delivery, metadata_of, reply_address
 from adapters.kafka.status import unreachable
 from gateway.message import Context, Message
 from gateway.net.broker.byte_headers import byte_headers, read_headers, reply_headers
-from gateway.net.broker.keeper import bounded
 from gateway.net.broker.redelivery import Redelivery
 from gateway.net.broker.reply import Reply
 from gateway.net.broker.settlement import Counts, Settlement
@@ -124,7 +123,7 @@ class Consumer(Client[AIOKafkaConsumer], ConsumerRebalanceListener):  # type: ig
         """Let go of all partitions first."""
         await self._windows.close_all()
         self._client = None
-        await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
+        await super().close(client)
 
     async def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         if self._client is None:

@@ -4,11 +4,10 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from adapters.kafka.connection import CLOSE_SECONDS, Client, answered, pulse, start
+from adapters.kafka.connection import Client, answered, pulse, start
 from adapters.kafka.producer import Producer
 from adapters.kafka.status import unreachable
 from gateway.net.broker.byte_headers import correlation_of
-from gateway.net.broker.keeper import bounded
 from gateway.net.broker.pending_replies import PendingReplies, Question
 from gateway.net.counters import Counter
 from gateway.status import Code, Failure
@@ -57,9 +56,6 @@ class Replies(Client[AIOKafkaConsumer]):
         await start(client)
         await self._assign(client, partitions)
         await self._read(client)
-
-    async def close(self, client: AIOKafkaConsumer) -> None:
-        await bounded(client.stop(), CLOSE_SECONDS, lingers=True)
 
     async def _assign(self, client: AIOKafkaConsumer, partitions: set[int]) -> None:
         """Read these partitions: from now at first, later from where reading was, new ones from their beginning."""
