@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from random import getrandbits
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 TRACEPARENT: Final = "traceparent"
 """The header that carries Context.trace, wherever there are headers."""
+
+REQUEST_ID: Final = "x-request-id"
+"""The header that carries Context.request_id over HTTP."""
 
 MESSAGE_ID: Final = "message-id"
 """The header that names a message, the same however often it is delivered."""
@@ -28,6 +32,15 @@ def trace_of(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     return value if isinstance(value, str) and _TRACE.fullmatch(value) else ""
+
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
+
+
+def request_id_of(value: str | None) -> str:
+    """A caller's request id, or a new one: no secret, and unique but for chance. What is not short and plain text is
+    none: it would stand in logs."""
+    return value if value and _REQUEST_ID.fullmatch(value) else f"{getrandbits(128):032x}"
 
 
 class Message(msgspec.Struct, gc=False):
@@ -72,11 +85,13 @@ class Context(msgspec.Struct, gc=False):
         deadline or infinity; the Route lowers it to its own.
     peer: the caller's address for the access log.
     trace: the W3C traceparent of the call, or empty.
+    request_id: what the caller calls its request, or the gateway; empty where the protocol has no word for it.
     departure: of the caller's connection, which its calls share.
     """
 
     deadline: float = float("inf")
     peer: str = ""
     trace: str = ""
+    request_id: str = ""
     route: str = ""
     departure: Departure = LEFT

@@ -111,7 +111,8 @@ class AccessLog:
         self._stream = stream or sys.stdout
 
     def write(self, context: Context, code: Code, seconds: float, message: str) -> None:
-        """message: why the call failed, or empty. No payload and no header value is ever logged."""
+        """message: why the call failed, or empty. No payload and no header value is ever
+        logged, but for the request's id and trace, which have a form that is checked."""
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "route": context.route,
@@ -119,6 +120,8 @@ class AccessLog:
             "ms": round(seconds * 1000, 3),
             "peer": context.peer,
         }
+        if context.request_id:
+            entry["request_id"] = context.request_id
         if context.trace:
             entry["trace"] = context.trace
         if message:

@@ -145,7 +145,7 @@ def _errors(failure: Failure) -> Sequence[Mapping[str, Any]]:
 
 
 def _caller(request: HttpRequest) -> Caller:
-    return Caller(request.headers, request.peer, request.trace, request.departure)
+    return Caller(request.headers, request.context)
 
 
 def _content_type(media_type: str) -> tuple[str, str]:

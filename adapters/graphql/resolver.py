@@ -7,25 +7,20 @@ from typing import Any
 import msgspec
 
 from gateway.codecs.graphql.executable import Resolve, Subscribe
-from gateway.message import Context, Departure, Header, Message
+from gateway.message import Context, Header, Message
 from gateway.port import Binding
 
 
 class Caller(msgspec.Struct):
-    """Who calls, for all fields of a request. replied: headers that came with the replies."""
+    """Who calls, for all fields of a request. context: of each call. replied: headers that came with the replies."""
 
     headers: Mapping[str, str]
-    peer: str
-    trace: str
-    departure: Departure
+    context: Callable[[], Context]
     replied: list[Header] = []
 
     def message(self, arguments: Mapping[str, Any], wanted: tuple[str, ...]) -> Message:
         headers = self.headers
         return Message(arguments, [(name, value) for name in wanted if (value := headers.get(name)) is not None])
-
-    def context(self) -> Context:
-        return Context(peer=self.peer, trace=self.trace, departure=self.departure)
 
 
 def resolver(binding: Binding) -> Resolve:

@@ -46,9 +46,7 @@ class SocketHandler:
 
     def upgrade(self, request: HttpRequest) -> HttpUpgrade:
         def caller_of(payload: Any) -> Caller:
-            return Caller(
-                _headers(request.headers, payload, self._forwarded), request.peer, request.trace, request.departure
-            )
+            return Caller(_headers(request.headers, payload, self._forwarded), request.context)
 
         async def serve(socket: WebSocket) -> None:
             await _Session(self._engine, socket, self._operations, self._rejections, caller_of).serve()

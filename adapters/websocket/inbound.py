@@ -9,7 +9,7 @@ from adapters.websocket.config import END, IN_FLIGHT, WebSocketEndpoint, WebSock
 from adapters.websocket.status import TO_WIRE
 from gateway.codecs.declared_format import Formats
 from gateway.codecs.form import FormFormat, parse_form
-from gateway.message import Context, Message
+from gateway.message import Message
 from gateway.net.counters import Rejections
 from gateway.net.failure_message import failure_message
 from gateway.net.http.mounted import Mounted
@@ -99,16 +99,14 @@ class WebSocketInbound(Mounted):
 class _Head:
     """What the handshake says for all calls of its connection. queried: the query has a meaning."""
 
-    __slots__ = ("departure", "headers", "params", "path_params", "peer", "query", "trace", "unread")
+    __slots__ = ("context", "headers", "params", "path_params", "query", "unread")
 
     def __init__(self, request: HttpRequest, wanted: Sequence[str], queried: bool) -> None:
         self.headers = request.wanted(wanted)
         self.path_params = request.params
         self.params: Mapping[str, Any] = request.params
         self.query = request.query
-        self.peer = request.peer
-        self.trace = request.trace
-        self.departure = request.departure
+        self.context = request.context
         self.unread: Failure | None = None
         if request.query and not queried:
             self.unread = invalid("the query has no place in the messages here")
@@ -126,9 +124,6 @@ class _Head:
     def request(self) -> Message:
         """The request that the address alone makes."""
         return Message(self.query.encode(), self.headers, self.path_params)
-
-    def context(self) -> Context:
-        return Context(peer=self.peer, trace=self.trace, departure=self.departure)
 
 
 class _Speech:

@@ -18,7 +18,7 @@ from gateway.codecs.graphql.engine import Engine
 from gateway.codecs.graphql.format import GraphqlFormat, GraphqlJsonFormat
 from gateway.codecs.graphql.request import parse_json, request_of, to_json
 from gateway.codecs.graphql.response import Answer, read_response
-from gateway.message import LEFT, Context, Message
+from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern
 from gateway.port import Binding
@@ -84,7 +84,7 @@ class Loop:
         variables = parse_json(self._encode(plain(self.request, value)))
         asked = request_of({"query": self.wire.document, "variables": variables})
         operation = self.engine.prepare(asked)
-        response = asyncio.run(self.engine.execute(operation, Caller({}, "", "", LEFT)))
+        response = asyncio.run(self.engine.execute(operation, Caller({}, Context)))
         found = read_response(to_json(response))
         assert found is not None
         return shown(self.reply, self._decode(self._answer.value(found)))

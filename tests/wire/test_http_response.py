@@ -89,9 +89,10 @@ def head(received: bytes) -> tuple[str, Sequence[str], bytes]:
     ],
 )
 async def test_replies(reply: HttpReply, request_: bytes, expected: tuple[str, list[str], bytes]) -> None:
-    line, headers, body = head(await exchange(reply, request_))
+    line, headers, body = head(await exchange(reply, request_.replace(b"\r\n\r\n", b"\r\nX-Request-Id: r-1\r\n\r\n")))
     status, wanted, content = expected
-    assert (line, headers, body) == (f"HTTP/1.1 {status}", sorted([*wanted, "Server: protocol-gateway"]), content)
+    every = [*wanted, "Server: protocol-gateway", "X-Request-Id: r-1"]
+    assert (line, headers, body) == (f"HTTP/1.1 {status}", sorted(every), content)
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -102,4 +103,4 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 @pytest.mark.parametrize("header", [("X-A", "b\r\nX-C: d"), ("X-A\n", "b"), ("X-A", "b\0")])
 def test_control_characters_never_become_headers(header: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="control character"):
-        HttpResponse(200, [header], b"")
+        HttpResponse(200, [header], b"", "id")

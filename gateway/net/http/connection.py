@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.message import Departure
+from gateway.message import REQUEST_ID, Departure, request_id_of
 from gateway.net.http.failure import ENCODINGS, HttpRefusal
 from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
 from gateway.net.http.response import SERVER
@@ -75,7 +75,7 @@ class HttpEngine(web.Server):
 class HttpConnection(RequestHandler):
     """aiohttp's own errors (malformed HTTP, a bug in a handler) as problem+json, without a traceback for the former."""
 
-    __slots__ = ("_head_bytes", "_head_timer", "_replying", "_stall", "departure")
+    __slots__ = ("_head_bytes", "_head_timer", "_replying", "_stall", "departure", "request_id")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -84,6 +84,7 @@ class HttpConnection(RequestHandler):
         self._stall: TransportStall | None = None
         self._replying: web.BaseRequest | None = None
         self.departure = Departure()
+        self.request_id = ""  # of the request that is answered; none for one that can't be read
         if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
             self.force_close()
         else:
@@ -135,6 +136,9 @@ class HttpConnection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         self._replying = request
+        request_id, self.request_id = self.request_id, ""
+        if isinstance(resp, web.Response):
+            resp.headers[REQUEST_ID] = request_id or request_id_of(None)
         try:
             finished = await super().finish_response(request, resp, start_time)
         finally:

@@ -12,6 +12,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from gateway.message import REQUEST_ID
+
 SERVER: Final = "protocol-gateway"
 
 _HEADS: Final = 256
@@ -27,11 +29,13 @@ class HttpResponse:
 
     headers: Content-Type where there is a body; neither Content-Length nor Connection. Given as a tuple they are
         taken for a constant, whose bytes are made once. Raises ValueError for control characters in them.
+    request_id: told in place of one that is among the headers.
     """
 
-    __slots__ = ("_body", "_head", "_status", "keep_alive")
+    __slots__ = ("_body", "_head", "_request_id", "_status", "keep_alive")
 
-    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, request_id: str) -> None:
+        self._request_id = request_id.encode()
         self._status = status
         self._head = _head(status, headers)
         self._body = body
@@ -46,18 +50,24 @@ class HttpResponse:
         if self.keep_alive is None:
             self.keep_alive = request.keep_alive
         if not self.keep_alive:
-            end = b"Connection: close\r\n\r\n"
+            end = b"%b\r\nConnection: close\r\n\r\n" % self._request_id
         elif request.version.minor:
-            end = b"\r\n"
+            end = b"%b\r\n\r\n" % self._request_id
         else:
-            end = b"Connection: keep-alive\r\n\r\n"
+            end = b"%b\r\nConnection: keep-alive\r\n\r\n" % self._request_id
         body = self._body
         if self._status in _BODILESS:
-            data = b"%bDate: %b\r\n%b" % (self._head, _date(), end)
+            data = b"%bDate: %b\r\nX-Request-Id: %b" % (self._head, _date(), end)
         elif request.method == hdrs.METH_HEAD:
-            data = b"%bContent-Length: %d\r\nDate: %b\r\n%b" % (self._head, len(body), _date(), end)
+            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b" % (self._head, len(body), _date(), end)
         else:
-            data = b"%bContent-Length: %d\r\nDate: %b\r\n%b%b" % (self._head, len(body), _date(), end, body)
+            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b%b" % (
+                self._head,
+                len(body),
+                _date(),
+                end,
+                body,
+            )
         writer = request.writer
         transport = writer.transport
         if transport is None or transport.is_closing():
@@ -85,6 +95,8 @@ def _head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
 def _made(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
     for name, value in (*headers, (hdrs.SERVER, SERVER)):
+        if name == REQUEST_ID:
+            continue
         line = f"{name}: {value}"
         if _FORBIDDEN.search(line):
             raise ValueError(f"a control character in the header {name[:80]!r}")

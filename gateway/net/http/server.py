@@ -4,7 +4,7 @@ this file nor past http_connection."""
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, cast
@@ -12,7 +12,7 @@ from typing import Final, cast
 import msgspec
 from aiohttp import hdrs, web
 
-from gateway.message import TRACEPARENT, Context, Departure, Header, trace_of
+from gateway.message import REQUEST_ID, TRACEPARENT, Context, Header, request_id_of, trace_of
 from gateway.net.address import split_host_port
 from gateway.net.counters import STALLED_PEERS, Counter, Counters, Rejections
 from gateway.net.http.connection import HttpConnection, HttpEngine, problem
@@ -35,10 +35,10 @@ class HttpRequest:
     """A request whose body may still be on its way.
 
     path: raw, still percent-encoded. query: raw, without the question mark. headers: case-insensitive.
-    params: what the path template captured, decoded.
+    params: what the path template captured, decoded. request_id: the caller's, or a new one.
     """
 
-    __slots__ = ("_request", "headers", "method", "params", "path", "query")
+    __slots__ = ("_request", "headers", "method", "params", "path", "query", "request_id")
 
     def __init__(self, request: web.BaseRequest, path: str, query: str) -> None:
         self._request = request
@@ -46,34 +46,26 @@ class HttpRequest:
         self.path = path
         self.query = query
         self.headers: Mapping[str, str] = request.headers
+        self.request_id = request_id_of(self.headers.get(REQUEST_ID))
         self.params: dict[str, str] = {}
 
-    @property
-    def peer(self) -> str:
-        """The address of the nearest hop; no header is believed."""
-        return self._request.remote or ""
-
-    @property
-    def trace(self) -> str:
-        """The caller's W3C traceparent, or empty."""
-        return trace_of(self.headers.get(TRACEPARENT))
-
     def context(self) -> Context:
-        """Of a call that this request makes."""
+        """Of a call that this request makes. Its peer is the nearest hop: no header is believed."""
         trace = self.headers.get(TRACEPARENT)
         return Context(
-            peer=self._request.remote or "", trace=trace_of(trace) if trace else "", departure=self.departure
+            peer=self._request.remote or "",
+            trace=trace_of(trace) if trace else "",
+            request_id=self.request_id,
+            departure=cast(HttpConnection, self._request.protocol).departure,
         )
 
-    @property
-    def departure(self) -> Departure:
-        """Of this connection; see Context."""
-        return cast(HttpConnection, self._request.protocol).departure
-
-    def wanted(self, names: Iterable[str]) -> list[Header]:
-        """Those of these headers that are there; names in lower case."""
+    def wanted(self, names: Collection[str]) -> list[Header]:
+        """Those of these headers that are there; names in lower case. The request's id always is."""
         headers = self.headers
-        return [(name, value) for name in names if (value := headers.get(name)) is not None]
+        found: list[Header] = [(name, value) for name in names if (value := headers.get(name)) is not None]
+        if REQUEST_ID in names:
+            found = [*(header for header in found if header[0] != REQUEST_ID), (REQUEST_ID, self.request_id)]
+        return found
 
     @property
     def host(self) -> str:
@@ -295,6 +287,7 @@ class HttpServer:
         try:
             path, _, query = request.raw_path.partition("?")
             exchange = HttpRequest(request, path, query)
+            cast(HttpConnection, request.protocol).request_id = exchange.request_id
             try:
                 handler, captures, allowed = self._router.find(request.method, path)
             except ValueError:
@@ -319,7 +312,7 @@ class HttpServer:
                 self._rejections(handler).add(reply.failure)
             body = reply.body
             if isinstance(body, bytes):
-                response = HttpResponse(reply.status, reply.headers, body)
+                response = HttpResponse(reply.status, reply.headers, body, exchange.request_id)
                 if reply.status >= 400 and not request.content.is_eof():
                     response.force_close()  # the rest of the body is not worth reading
                     if reply.status == HTTPStatus.REQUEST_TIMEOUT:
@@ -327,7 +320,7 @@ class HttpServer:
                 elif self._draining:
                     response.force_close()
                 return cast(web.StreamResponse, response)
-            streamed = await _stream(request, reply, body)
+            streamed = await _stream(request, reply, body, exchange.request_id)
             if self._draining:
                 streamed.force_close()  # its caller comes back, elsewhere
             return streamed
@@ -369,11 +362,14 @@ async def _hang_up(request: web.BaseRequest, response: HttpResponse) -> None:
         request.transport.close()
 
 
-async def _stream(request: web.BaseRequest, reply: HttpReply, body: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+async def _stream(
+    request: web.BaseRequest, reply: HttpReply, body: AsyncGenerator[bytes, None], request_id: str
+) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         await body.aclose()
         return web.Response(status=reply.status, headers=reply.headers)
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.headers[REQUEST_ID] = request_id
     try:
         # Headers go out at once: the caller learns that the call was taken before the first message is there.
         await response.prepare(request)
