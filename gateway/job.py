@@ -19,6 +19,7 @@ from gateway.job_store import JobStore, Kept, State
 from gateway.message import MESSAGE_ID, Context, Header, Message
 from gateway.net.broker.redelivery import backoff
 from gateway.net.http.problem_json import details_json
+from gateway.net.tasks import end
 from gateway.port import Service
 from gateway.status import Code, Disposition, Failure, as_failure, disposition
 
@@ -114,9 +115,7 @@ class Jobs:
         if pruning is None:
             return
         running = [task for _, task in self._running.values()]
-        for task in (pruning, *running):
-            task.cancel()
-        await asyncio.gather(pruning, *running, return_exceptions=True)
+        await end([pruning, *running])
         self._waiting.clear()
         if running:
             log.info("%d jobs are left to the next start", len(running))

@@ -9,6 +9,7 @@ from gateway.journal.entry import Entry, Wanted
 from gateway.journal.journal import Check, Journal, Retention, Start, unconcerned
 from gateway.journal.memory import MemoryStore
 from gateway.net.counters import Counters
+from gateway.net.tasks import end
 from gateway.port import Inbound
 from gateway.status import Code, Failure
 
@@ -54,8 +55,7 @@ class Live(Generic[T]):
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
             await self._inbound.stop()
             await self._journal.stop()
 

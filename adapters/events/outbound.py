@@ -16,6 +16,7 @@ from gateway.journal.entry import Entry
 from gateway.journal.topic import Filter
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.network import Network
+from gateway.net.tasks import end
 from gateway.pattern import Pattern
 from gateway.port import Bus, Contract, ContractError, Service, StreamService, UnaryService
 from gateway.schema.types import INT64, STRING, Scalar
@@ -221,8 +222,7 @@ class Converse(StreamService):
                     if self._echo or entry.event.extensions.get(CONVERSATION) != own:
                         yield subscribe.message(entry)
         finally:
-            publishing.cancel()
-            await asyncio.gather(publishing, return_exceptions=True)
+            await end([publishing])
 
     async def _say(self, more: AsyncIterator[Message], context: Context, conversation: str) -> None:
         """One after the other: their order is kept, and a slow store slows the caller."""

@@ -62,7 +62,7 @@ class Exchange:
         stream = SSE in accept
         if media_type is None and not stream:
             return _refusal(request, _not_acceptable(f"{RESPONSE}, {JSON} and {SSE} can be had"))
-        caller = _caller(request)
+        caller = Caller(request.headers, request.context)
         try:
             operation = self._engine.prepare(asked)
             if safe and operation.mutates:
@@ -93,7 +93,7 @@ class Exchange:
         media_type = accepted(request.headers.get("accept", ""), _OFFERED)
         if media_type is None:
             raise _not_acceptable(f"batches are answered as {RESPONSE} or {JSON}")
-        caller = _caller(request)
+        caller = Caller(request.headers, request.context)
         asked = [request_of(one) for one in parsed]
         results = [await self._one_of_batch(one, caller) for one in asked]
         return HttpReply(200, [_content_type(media_type)], to_json(results))
@@ -142,10 +142,6 @@ def _refusal(request: HttpRequest, failure: Failure) -> HttpReply:
 
 def _errors(failure: Failure) -> Sequence[Mapping[str, Any]]:
     return [error(failure.message, BAD_REQUEST)] if isinstance(failure, HttpRefusal) else errors_of(failure)
-
-
-def _caller(request: HttpRequest) -> Caller:
-    return Caller(request.headers, request.context)
 
 
 def _content_type(media_type: str) -> tuple[str, str]:

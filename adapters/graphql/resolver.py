@@ -12,7 +12,10 @@ from gateway.port import Binding
 
 
 class Caller(msgspec.Struct):
-    """Who calls, for all fields of a request. context: of each call. replied: headers that came with the replies."""
+    """Who calls, for all fields of a request.
+
+    context: makes one for each field that calls. replied: headers that came with the replies.
+    """
 
     headers: Mapping[str, str]
     context: Callable[[], Context]

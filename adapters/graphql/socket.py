@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from gateway.codecs.graphql.transport_ws import (
 )
 from gateway.net.counters import Rejections
 from gateway.net.http.server import HttpRequest
+from gateway.net.tasks import end, first
 from gateway.net.websocket.connection import CloseWebSocket, WebSocket, WebSocketClosed, WebSocketLimits
 from gateway.net.websocket.server import HttpUpgrade
 from gateway.status import Code, as_failure
@@ -37,19 +38,16 @@ class SocketHandler:
     """Makes sessions of WebSocket handshakes."""
 
     def __init__(self, engine: Engine, endpoint: Endpoint, rejections: Rejections) -> None:
-        self._engine = engine
-        self._rejections = rejections
-        self._operations = endpoint.max_operations
+        self.engine = engine
+        self.rejections = rejections
+        self.operations = endpoint.max_operations
+        self.forwarded = endpoint.forwarded
         self._origins = endpoint.origins
         self._limits = WebSocketLimits(max_message_bytes=endpoint.max_body_bytes)
-        self._forwarded = endpoint.forwarded
 
     def upgrade(self, request: HttpRequest) -> HttpUpgrade:
-        def caller_of(payload: Any) -> Caller:
-            return Caller(_headers(request.headers, payload, self._forwarded), request.context)
-
         async def serve(socket: WebSocket) -> None:
-            await _Session(self._engine, socket, self._operations, self._rejections, caller_of).serve()
+            await _Session(self, socket, request).serve()
 
         return HttpUpgrade(serve, subprotocols=(SUBPROTOCOL,), origins=self._origins, limits=self._limits)
 
@@ -67,21 +65,12 @@ def _headers(given: Mapping[str, str], payload: Any, forwarded: frozenset[str]) 
 
 
 class _Session:
-    """One connection. caller_of: connection_init's payload -> who calls."""
+    """One connection. request: its handshake."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        socket: WebSocket,
-        operations: int,
-        rejections: Rejections,
-        caller_of: Callable[[Any], Caller],
-    ) -> None:
-        self._engine = engine
-        self._rejections = rejections
+    def __init__(self, handler: SocketHandler, socket: WebSocket, request: HttpRequest) -> None:
+        self._handler = handler
         self._socket = socket
-        self._limit = operations
-        self._caller_of = caller_of
+        self._request = request
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -93,24 +82,11 @@ class _Session:
             async for message in self._socket:
                 await self._take(read_client_frame(message, opened=self._caller is not None, running=self._running))
             if self._socket.draining and self._running and not self._socket.closed:
-                await self._finish()
+                # What runs comes to its end, while the peer is there for it.
+                await first(self._socket.wait_closed(), asyncio.wait(list(self._running.values())))
         finally:
             init.cancel()
-            tasks = list(self._running.values())
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-
-    async def _finish(self) -> None:
-        """Let what runs come to its end, while the peer is there for it."""
-        gone = asyncio.ensure_future(self._socket.wait_closed())
-        done = asyncio.ensure_future(asyncio.wait(list(self._running.values())))
-        try:
-            await asyncio.wait((gone, done), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            done.cancel()
+            await end(self._running.values())
 
     def _late(self) -> None:
         if self._caller is None:
@@ -119,7 +95,8 @@ class _Session:
     async def _take(self, received: ClientFrame) -> None:
         match received.type:
             case "connection_init":
-                self._caller = self._caller_of(received.payload)
+                headers = _headers(self._request.headers, received.payload, self._handler.forwarded)
+                self._caller = Caller(headers, self._request.context)
                 await self._socket.send(frame("connection_ack"), text=True)
             case "ping":
                 await self._socket.send(frame("pong", payload=received.payload), text=True)
@@ -127,9 +104,9 @@ class _Session:
                 task = self._running.pop(received.id, None)
                 if task is not None:
                     task.cancel()
-            case "subscribe" if len(self._running) >= self._limit:
-                text = f"a connection may have {self._limit} operations at a time"
-                self._rejections.count(Code.RESOURCE_EXHAUSTED)
+            case "subscribe" if len(self._running) >= self._handler.operations:
+                text = f"a connection may have {self._handler.operations} operations at a time"
+                self._handler.rejections.count(Code.RESOURCE_EXHAUSTED)
                 await self._socket.send(frame("error", received.id, [error(text, LIMIT_EXCEEDED)]), text=True)
             case "subscribe":
                 self._start(received.id, received.payload)
@@ -144,22 +121,22 @@ class _Session:
             del self._running[key]
 
     async def _run(self, key: str, payload: Any) -> None:
-        send = self._socket.send
+        send, engine = self._socket.send, self._handler.engine
         try:
             try:
-                operation = self._engine.prepare(request_of(payload))
+                operation = engine.prepare(request_of(payload))
                 if operation.subscribes:
-                    async with aclosing(self._engine.subscribe(operation, self._caller)) as responses:
+                    async with aclosing(engine.subscribe(operation, self._caller)) as responses:
                         async for response in responses:
                             await send(frame("next", key, response), text=True)
                 else:
-                    await send(frame("next", key, await self._engine.execute(operation, self._caller)), text=True)
+                    await send(frame("next", key, await engine.execute(operation, self._caller)), text=True)
                 last = frame("complete", key)
             except WebSocketClosed:
                 raise
             except Exception as error:
                 failure = as_failure(error, "behind a GraphQL operation", log)
-                self._rejections.add(failure)
+                self._handler.rejections.add(failure)
                 last = frame("error", key, errors_of(failure))
             # The id is free before the peer can know that it is.
             self._running.pop(key, None)

@@ -74,14 +74,11 @@ class Endpoint(port.Endpoint):
     @field_validator("target")
     @classmethod
     def _target(cls, target: tuple[str, ...]) -> tuple[str, ...]:
-        hosts = [split_host_port(address)[0] for address in target]
-        if len(hosts) > 1:
-            versions = set()
-            for host in hosts:
-                try:
-                    versions.add(ip_address(host).version)
-                except ValueError:
-                    raise ValueError(f"{host!r}: several targets must be IP addresses") from None
+        if len(target) > 1:
+            try:
+                versions = {ip_address(split_host_port(address)[0]).version for address in target}
+            except ValueError as error:
+                raise ValueError(f"several targets must be IP addresses: {error}") from None
             if len(versions) > 1:
                 raise ValueError("several targets must be all IPv4 or all IPv6")
         return target

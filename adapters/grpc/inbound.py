@@ -18,7 +18,7 @@ from adapters.grpc.reflection import ReflectionService
 from adapters.grpc.status import write_failure
 from adapters.grpc.transport import arguments, compression
 from gateway.codecs.protobuf.google_status import GoogleStatus
-from gateway.message import TRACEPARENT, Context, Departure, Message, trace_of
+from gateway.message import TRACEPARENT, Context, Message, trace_of
 from gateway.net.address import listening
 from gateway.net.counters import STALLED_PEERS, Counter, Rejections
 from gateway.net.network import Network
@@ -26,7 +26,7 @@ from gateway.net.stall import MessageStall
 from gateway.net.tls import pem_files
 from gateway.pattern import Pattern
 from gateway.port import Binding, Contract, loaded
-from gateway.status import Code, Failure, as_failure
+from gateway.status import Code, as_failure
 
 log = logging.getLogger("gateway.grpc")
 
@@ -204,31 +204,19 @@ class _Call:
 
     async def _stream(self, body: bytes | None, more: AsyncIterator[Message] | None, context: Any) -> None:
         request, call = self._open(body, context)
-        stall = MessageStall(self._stall_seconds, lambda: self._stalled(call))
         try:
-            async with aclosing(self._service.stream(request, more, call)) as replies:
-                first = True
-                async for reply in replies:
-                    if first and reply.headers:
-                        await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
-                    first = False
-                    stall.writing()
-                    await context.write(reply.body or b"")
-                    stall.written()
-        except asyncio.CancelledError:
-            if not stall.settle():
-                raise
-            text = f"the caller took no message for {self._stall_seconds:g} seconds"
-            self._fail(Failure(Code.DEADLINE_EXCEEDED, text, counted=True), context)
+            with MessageStall(self._stall_seconds, call, self._stalled_peers) as stall:
+                async with aclosing(self._service.stream(request, more, call)) as replies:
+                    first = True
+                    async for reply in replies:
+                        if first and reply.headers:
+                            await context.send_initial_metadata(to_metadata(reply.headers, blame=Code.INTERNAL))
+                        first = False
+                        stall.writing()
+                        await context.write(reply.body or b"")
+                        stall.written()
         except Exception as error:
             self._fail(error, context)
-        finally:
-            stall.settle()
-
-    def _stalled(self, call: Context) -> None:
-        self._stalled_peers.add()
-        call.departure = Departure()
-        call.departure.stalled(self._stall_seconds)
 
     def _fail(self, error: Exception, context: Any) -> None:
         failure = as_failure(error, "behind a gRPC method", log)

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from adapters.grpc import health
 from adapters.grpc.status import FROM_WIRE
 from adapters.grpc.transport import EOF, write_message
+from gateway.net.tasks import first
 from gateway.schema.idl.proto.reader import ProtoError, ProtoSchema
 from gateway.schema.idl.proto.reflection import Reflection, asked_contract
 from gateway.status import Code, Failure
@@ -42,24 +43,15 @@ class ReflectionService:
         return {method: grpc.stream_stream_rpc_method_handler(self._serve) for method in _METHODS}
 
     async def _serve(self, _: Any, context: Any) -> None:
-        drained = asyncio.ensure_future(self._drained.wait())
         try:
-            while (question := await _read(context, drained)) is not EOF:
+            while True:
+                done = await first(context.read(), self._drained.wait())
+                question = EOF if self._drained.is_set() else done[0].result()
+                if question is EOF:
+                    return
                 await context.write(self._reflection.answer(question))
         except ProtoError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        finally:
-            drained.cancel()
-
-
-async def _read(context: Any, drained: "asyncio.Future[Any]") -> Any:
-    """The next message; EOF once the server drains, too."""
-    read = asyncio.ensure_future(context.read())
-    try:
-        await asyncio.wait((read, drained), return_when=asyncio.FIRST_COMPLETED)
-        return read.result() if read.done() else EOF
-    finally:
-        read.cancel()
 
 
 async def read_reflection(channel: grpc.aio.Channel) -> FileDescriptorSet:

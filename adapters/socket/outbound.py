@@ -10,6 +10,7 @@ from gateway.codecs.declared_format import Formats
 from gateway.message import Context, Message
 from gateway.net.counters import STALLED_PEERS
 from gateway.net.network import Network
+from gateway.net.tasks import end
 from gateway.net.tcp.connection import Connection, Connections, TcpOptions
 from gateway.net.tcp.endpoint import dial
 from gateway.net.tcp.framing import FramingError
@@ -123,8 +124,7 @@ class _Streams(StreamService):
                 yield reply
             clean = replies.failure is None
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            await end([writing])
             if clean:
                 connection.close()
             else:

@@ -12,6 +12,7 @@ from gateway.journal.entry import Batch, Entry, Wanted
 from gateway.journal.store import NOUN, Store
 from gateway.net.broker.redelivery import backoff
 from gateway.net.counters import Counters
+from gateway.net.tasks import end
 from gateway.status import Code, Failure, invalid
 
 READ: Final = 64  # entries that a stream takes from the store at once
@@ -89,8 +90,7 @@ class Journal(Generic[T]):
         """Write what was begun, and close the store. Safe at any time."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
             self._opened.clear()
             self.rouse()
             await self._store.close()

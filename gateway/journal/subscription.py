@@ -15,6 +15,7 @@ from gateway.listed import Listed
 from gateway.net.broker.redelivery import Redelivery, Retries, backoff
 from gateway.net.broker.window import Window
 from gateway.net.broker.workers import Consumers
+from gateway.net.tasks import end
 from gateway.status import Failure
 
 STRIDE: Final = 1000  # events of other topics after which the position is kept, though nothing was handled
@@ -154,8 +155,7 @@ class Subscription(Generic[T]):
             return
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
         await window.release(grace)
         try:
             await self._keep(window)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from gateway.net.tasks import end
+
 
 class Feeder:
     """At most one task beside the call's own. Ends with stop()."""
@@ -25,5 +27,4 @@ class Feeder:
     async def stop(self) -> None:
         """Safe before start()."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+            await end([self._task])

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from gateway.net.tasks import end
+
 T = TypeVar("T")
 
 log = logging.getLogger("gateway.lanes")
@@ -71,10 +73,7 @@ class Lanes(Generic[T]):
     async def cancel(self) -> None:
         """Close, cancel what runs and return when it has ended."""
         self.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks)
         for line in self._lines.values():
             for _ in line:
                 self._leave()

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
+from gateway.message import Context, Departure
+from gateway.net.counters import Counter
 from gateway.net.deadlines import Armed
+from gateway.status import Code, Failure
 
 log = logging.getLogger("gateway.net")
 
@@ -43,24 +46,35 @@ class TransportStall:
 
 
 class MessageStall:
-    """Cancels the current task when one message takes longer than `seconds`; for libraries that own the transport.
-    Before it does, it calls `stalled`.
+    """Ends the block that it is the context of when one message takes longer than `seconds`, for libraries that own the
+    transport: between writing() and written() a message is on its way. Raises Failure(DEADLINE_EXCEEDED) then.
 
-    Between writing() and written() a message is on its way. Ends with settle().
+    context: of the call that the block makes, whose departure tells it why. stalled: counts such callers.
     """
 
-    __slots__ = ("_armed", "_loop", "_seconds", "_since", "_stalled", "_timer")
+    __slots__ = ("_armed", "_context", "_loop", "_seconds", "_since", "_stalled", "_timer")
 
-    def __init__(self, seconds: float, stalled: Callable[[], object]) -> None:
+    def __init__(self, seconds: float, context: Context, stalled: Counter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("messages are sent in a task")
         self._armed = Armed(task, _NEVER)
+        self._context = context
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._stalled = stalled
         self._since = _NEVER
         self._timer = self._loop.call_later(seconds, self._check)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        # What was raised meanwhile says more than that.
+        if self._armed.settle() and isinstance(error, asyncio.CancelledError):
+            told = f"the caller took no message for {self._seconds:g} seconds"
+            raise Failure(Code.DEADLINE_EXCEEDED, told, counted=True) from None
 
     def writing(self) -> None:
         self._since = self._loop.time()
@@ -68,15 +82,12 @@ class MessageStall:
     def written(self) -> None:
         self._since = _NEVER
 
-    def settle(self) -> bool:
-        """Whether it was a stall, and nothing else, that cancelled the task; the cancellation is taken back then."""
-        self._timer.cancel()
-        return self._armed.settle()
-
     def _check(self) -> None:
         rest = self._since + self._seconds - self._loop.time()
         if rest <= 0:
-            self._stalled()
+            self._stalled.add()
+            self._context.departure = Departure()
+            self._context.departure.stalled(self._seconds)
             self._armed.expire()
         else:
             self._timer = self._loop.call_later(min(rest, self._seconds), self._check)

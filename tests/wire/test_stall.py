@@ -4,10 +4,14 @@ import asyncio
 import socket
 from typing import cast
 
+import pytest
 import uvloop
 from support.ports import free_port
 
+from gateway.message import LEFT, Context
+from gateway.net.counters import Counter
 from gateway.net.stall import MessageStall, TransportStall
+from gateway.status import Code, Failure
 
 SECONDS = 0.3
 
@@ -82,36 +86,52 @@ def test_on_uvloop() -> None:
 
 
 async def test_messages() -> None:
-    told: list[str] = []
-    stall = MessageStall(0.1, lambda: told.append("stalled"))
-    for _ in range(3):
-        stall.writing()
-        await asyncio.sleep(0.05)
-        stall.written()
-        await asyncio.sleep(0.15)  # a quiet stream
-    stall.writing()
-    try:
-        await asyncio.sleep(5)
-    except asyncio.CancelledError:
-        assert stall.settle()
-        assert told == ["stalled"]
-    else:
-        raise AssertionError("it was waited for")
+    stalled, call = Counter(), Context()
+
+    async def sends() -> None:
+        with MessageStall(0.1, call, stalled) as stall:
+            for _ in range(3):
+                stall.writing()
+                await asyncio.sleep(0.05)
+                stall.written()
+                await asyncio.sleep(0.15)  # a quiet stream
+            stall.writing()
+            await asyncio.sleep(5)
+
+    with pytest.raises(Failure) as told:
+        await sends()
+    assert (told.value.code, told.value.counted) == (Code.DEADLINE_EXCEEDED, True)
+    assert "took no message for 0.1 seconds" in told.value.message
+    assert stalled.value == 1
+    assert "took nothing for 0.1 s" in call.departure.why and "took nothing" not in LEFT.why
+
+
+async def test_what_was_raised_for_a_stall_stays_and_the_task_goes_on() -> None:
+    async def sends() -> None:
+        with MessageStall(0.05, Context(), Counter()) as stall:
+            stall.writing()
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                raise ZeroDivisionError from None
+
+    with pytest.raises(ZeroDivisionError):
+        await sends()
+    await asyncio.sleep(0)  # the cancellation is taken back
+    with MessageStall(0.05, Context(), Counter()):
+        await asyncio.sleep(0.15)  # nothing is on its way
 
 
 async def test_a_cancellation_that_is_no_stall() -> None:
-    told: list[str] = []
+    stalled, call = Counter(), Context()
 
     async def sends() -> None:
-        stall = MessageStall(5, lambda: told.append("stalled"))
-        stall.writing()
-        try:
+        with MessageStall(5, call, stalled) as stall:
+            stall.writing()
             await asyncio.sleep(5)
-        finally:
-            assert not stall.settle()
 
     task = asyncio.create_task(sends())
     await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait((task,))
-    assert task.cancelled() and told == []
+    assert task.cancelled() and stalled.value == 0 and call.departure is LEFT

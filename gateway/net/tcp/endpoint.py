@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.net.address import split_host_port
+from gateway.net.tasks import end
 from gateway.net.tcp.connection import Connection, TcpOptions
 
 CONNECT_SECONDS: Final = 5.0
@@ -67,8 +68,7 @@ class Dialler:
         """Dial no more; a connection that is open stays open."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
     async def _keep(self, options: TcpOptions, make: Callable[[], Connection]) -> None:
         attempt = 0

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from gateway.net.counters import Counters
+from gateway.net.tasks import end
 from gateway.net.udp.endpoint import bound
 
 BATCH: Final = 64  # datagrams taken from the socket before others get their turn
@@ -77,9 +78,7 @@ class DatagramServer:
         self._draining = True
         self._pause()
         sock, self._socket = self._socket, None
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if sock is not None:
             sock.close()
 

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from gateway.net.counters import Rejections
 from gateway.net.http.connection import problem
 from gateway.net.http.failure import HttpRefusal
+from gateway.net.tasks import end
 from gateway.net.websocket.connection import (
     GOING_AWAY,
     INTERNAL,
@@ -114,10 +115,7 @@ class WebSocketServer:
         if self._sockets:
             going = [socket.close(GOING_AWAY, "the server stops", seconds=STOP_SECONDS) for socket in self._sockets]
             await asyncio.gather(*going)
-            tasks = list(self._sockets.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(self._sockets.values())
         self._draining = False
 
 
