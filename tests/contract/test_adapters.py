@@ -21,7 +21,7 @@ from gateway.status import Code
 PROTOCOLS = registry.protocols()
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 400
-MAX_CODE_LINES = 1000
+MAX_CODE_LINES = 800
 """Of a folder, without blank lines, comments and docstrings."""
 
 
@@ -91,7 +91,7 @@ def test_folder_hides_no_core_logic(adapter: Adapter) -> None:
         source = path.read_text()
         assert len(source.splitlines()) < MAX_FILE_LINES, path.name
         lines += _code_lines(source)
-    assert lines < MAX_CODE_LINES
+    assert lines <= MAX_CODE_LINES, "core logic hides in it"
 
 
 def _code_lines(source: str) -> int:
