@@ -173,10 +173,12 @@ def _all(bootstrap: str, topic: str) -> list[Record]:
     return read(bootstrap, topic, 1, settle=1.0)
 
 
+@pytest.mark.parametrize("patience", [60.0, 2.0], ids=["the client stays", "the client is renewed"])
 async def test_a_broker_killed_while_the_gateway_consumes(
-    mortal: ApacheKafka, topic: str, monkeypatch: pytest.MonkeyPatch
+    mortal: ApacheKafka, topic: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.kafka.connection.SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr("gateway.net.broker.pulse.STUCK_SECONDS", patience)
     handled: Counter[int] = Counter()
 
     async def outcome(request: Message) -> None:
@@ -188,6 +190,8 @@ async def test_a_broker_killed_while_the_gateway_consumes(
         await until(lambda: len(handled) == 50)
         mortal.kill()
         await until(lambda: bool(side.unready), lambda: "it did not notice", seconds=15)
+        if patience < 60:
+            await until(lambda: side.unready.count("can't reach") == 2, lambda: side.unready, seconds=30)
         await asyncio.to_thread(mortal.start)
         await asyncio.to_thread(
             produce, mortal.bootstrap, topic, [{"value": b"%d" % number} for number in range(50, 100)]

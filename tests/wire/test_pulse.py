@@ -107,11 +107,26 @@ async def test_an_idle_peer_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_client_that_asks_in_vain_for_long_gives_way_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "STUCK_TURNS", 5)
+    monkeypatch.setattr(pulse, "STUCK_SECONDS", 0.05)
     async with kept() as peer:
         peer.there, peer.answered = False, 0
         await turns(lambda: peer.served == 2)
-        assert peer.asked >= 5
+        assert peer.asked > 1
+        peer.there = True
+        assert await peer.opened() >= 2
+
+
+async def test_a_client_that_hears_nothing_for_long_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "STUCK_SECONDS", 0.1)
+    async with kept() as peer:
+        heart = Pulse(peer, 1, 0.02, "silent")
+        heart.feel(7)
+        await asyncio.sleep(0.05)
+        heart.feel(7)
+        assert (peer.trouble, peer.served) == ("silent", 1)
+        await asyncio.sleep(0.1)
+        heart.feel(7)
+        await turns(lambda: peer.served == 2)
 
 
 async def test_a_pulse_is_lost_by_silence_alone() -> None:

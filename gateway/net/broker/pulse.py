@@ -11,13 +11,13 @@ T = TypeVar("T")
 ASK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 5.0
 IDLE_TURNS: Final = 10  # of ASK_SECONDS, between two questions while nothing is wrong
-STUCK_TURNS: Final = 60  # without an answer, after which another client may find the peer elsewhere
+STUCK_SECONDS: Final = 60.0  # without an answer, after which another client may find the peer elsewhere
 
 
 class Pulse(Generic[T]):
-    """Tells a keeper by its peer's answers whether its client works.
+    """Tells a keeper by its peer's answers whether its client works, and renews one that is silent for STUCK_SECONDS.
 
-    silence: seconds without an answer after which it does not. why: it is not up then.
+    silence: seconds without an answer after which it does not work. why: it is not up then.
     """
 
     def __init__(self, keeper: Keeper[T], client: T, silence: float, why: str) -> None:
@@ -34,38 +34,35 @@ class Pulse(Generic[T]):
         now = asyncio.get_running_loop().time()
         if answered is None or answered != self._answered:
             self._answered, self._heard = answered or 0, now
-        if now - self._heard > self._silence:
-            self._keeper.down(self._why)
-        else:
+        silent = now - self._heard
+        if silent <= self._silence:
             self._keeper.up(self._client)
+            return
+        self._keeper.down(self._why)
+        if silent > STUCK_SECONDS:
+            self._keeper.renew(self._client, self._why)
 
 
 async def ask(
     keeper: Keeper[T], client: T, answered: Callable[[], int | None], answers: Callable[[], Awaitable[bool]], why: str
 ) -> None:
-    """Tell a keeper, by asking the peer where nothing else tells, whether its client works. Returns when it had better
-    be another one.
+    """Serve a client whose peer must be asked where nothing else tells. Does not return.
 
     answered: how often the peer has answered the client's work; None where nothing waits for it.
     answers: whether the peer does now, being asked; cancelled after ANSWER_SECONDS.
     why: it is not up while the peer does not answer.
     """
-    keeper.up(client)
+    pulse = Pulse(keeper, client, 0.0, why)
     before: int | None = None
-    turns = unanswered = 0
-    while unanswered < STUCK_TURNS:
+    turns = heard = 0
+    while True:
         await asyncio.sleep(ASK_SECONDS)
         turns += 1
         now = answered()
         stalled, before = now is not None and now == before, now
-        if not (stalled or unanswered or turns % IDLE_TURNS == 0):
-            continue
-        if await _within(answers()):
-            unanswered = 0
-            keeper.up(client)
-        else:
-            unanswered += 1
-            keeper.down(why)
+        if stalled or keeper.client is None or turns % IDLE_TURNS == 0:
+            heard += await _within(answers())
+            pulse.feel(heard)
 
 
 async def _within(answers: Awaitable[bool]) -> bool:
