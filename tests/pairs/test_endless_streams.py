@@ -132,11 +132,11 @@ async def test_first(pair: Pair, first_case: Case) -> None:
     assert pair.contract(case).endless
     said = _said(case)
     call = asyncio.create_task(pair.caller.call(case, said))
+    if case.outbound is Pattern.BIDI:  # it does not hear itself
+        assert exact(await pair.backend.record.ended(1)) == exact([said])
     published = await _publish_until(pair, case, call.done)
     (told,) = await call
     assert pair.told([told]) in [pair.told([one]) for one in published]
-    if case.outbound is Pattern.BIDI:
-        assert exact(await pair.backend.record.ended(1)) == exact([said])
     refusal = None
     for _ in published:  # some of which may come only now
         call = asyncio.create_task(pair.caller.call(case, said))
