@@ -46,7 +46,7 @@ _UNKEYED: Final = object()
 _timestamp = text.PARSE[Kind.TIMESTAMP]
 
 
-def told(names: Mapping[str, Scalar], log: EventLog) -> Mapping[str, Scalar]:
+def present(names: Mapping[str, Scalar], log: EventLog) -> Mapping[str, Scalar]:
     """Those of METADATA, or of a receipt, that events of this log have."""
     return {name: type_ for name, type_ in names.items() if log.positions or name != "position"}
 

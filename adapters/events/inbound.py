@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, told
+from adapters.events.attributes import METADATA, UNCERTAIN, headers_of, key_of, params_of, present
 from adapters.events.config import Endpoint, Source
 from adapters.events.hub import shared_hub
 from gateway.codecs.cloudevents import CloudEvent, traceparent
@@ -43,7 +43,7 @@ class EventsInbound:
             patterns=PATTERNS,
             format=endpoint.format,
             unknown=endpoint.unknown,
-            metadata=told(METADATA, self._log),
+            metadata=present(METADATA, self._log),
             uncertain=UNCERTAIN,
             headers=endpoint.forwarded,
             claim=f"subscription {address.subscription} of {self._name}",

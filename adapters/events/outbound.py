@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from adapters.events.attributes import CONVERSATION, METADATA, PARTITION_KEY, extension, headers_of, params_of, told
+from adapters.events.attributes import CONVERSATION, METADATA, PARTITION_KEY, extension, headers_of, params_of, present
 from adapters.events.config import Endpoint, Target
 from adapters.events.hub import shared_hub
 from gateway.codecs.cloudevents import JSON, SPEC_VERSION, CloudEvent, event
@@ -69,7 +69,7 @@ class EventsOutbound:
             sources=said or heard,
             opening=heard if publishes else {},
             endless=subscribes,
-            receipt=told(METADATA if subscribes else RECEIPT, log),
+            receipt=present(METADATA if subscribes else RECEIPT, log),
             headers=endpoint.forwarded,
             describe="; ".join(does),
         )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from support.handler import Handler
 from support.until import until
 
-from adapters.events.attributes import CONTENT, METADATA, told
+from adapters.events.attributes import CONTENT, METADATA, present
 from gateway import bus as bus_module
 from gateway.bus import BusLog
 from gateway.codecs.cloudevents import CloudEvent
@@ -105,7 +105,7 @@ async def test_a_log_of_its_own(tmp_path: Path, store: str) -> None:
     log = journal_log(tmp_path, store)
     log.check(settings(start="earliest", dead_letters="b"))
     assert (log.published, log.letters(settings())) == (f"the event is synced to {store}", "to dead-letters.s")
-    assert dict(told(METADATA, log)) == METADATA
+    assert dict(present(METADATA, log)) == METADATA
     with pytest.raises(Failure, match="not open"):
         await log.publish([("a.b", event())])
     await log.start(RETENTION)
@@ -143,7 +143,7 @@ def test_what_a_backbone_can_not_do_is_told_before() -> None:
     log.check(settings())
     log.check(settings(start="latest"))
     assert (log.published, log.letters(settings())) == ("mq has the event", "where mq puts them")
-    assert "position" not in told(METADATA, log) and len(told(METADATA, log)) == len(METADATA) - 1
+    assert "position" not in present(METADATA, log) and len(present(METADATA, log)) == len(METADATA) - 1
     with pytest.raises(ContractError) as refused:
         log.check(settings(dead_letters="b"))
     assert (refused.value.field, refused.value.message) == (("dead_letters",), "dead letters go where mq puts them")
