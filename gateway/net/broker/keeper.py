@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from gateway.net.broker.redelivery import backoff
+from gateway.net.tasks import end
 from gateway.status import Failure
 
 T = TypeVar("T")
@@ -86,8 +87,7 @@ class Keeper(ABC, Generic[T]):
         """Release the client. Safe at any time."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
         self.trouble = "stopped"
         self._change(None, self._gone)
 
@@ -176,8 +176,7 @@ class Keeper(ABC, Generic[T]):
                 await serving
         finally:
             self._current = self._serving = None
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            await end([serving])
 
     async def _tell(self, error: BaseException) -> None:
         self._withdraw()
@@ -222,5 +221,4 @@ async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = Fa
     if not done and lingers:
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await end([task])

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.lanes import Lanes, LowWaterMark
+from gateway.net.tasks import end
 
 T = TypeVar("T")
 
@@ -82,8 +83,7 @@ class Window(Generic[T]):
         if not self._ending.done():
             self._ending.set_result(None)
         if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.gather(self._fetching, return_exceptions=True)
+            await end([self._fetching])
         self._lanes.close()
         if grace is not None:
             ended = asyncio.create_task(self._lanes.join())

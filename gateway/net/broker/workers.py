@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
+from gateway.net.tasks import end
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -107,9 +109,7 @@ class Consumers(Workers[K, C]):
     async def stop(self) -> None:
         """As Worker.stop, of those too that are leaving."""
         leaving = dict(self._leaving)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        await end(leaving)
         # A task that is cancelled before it has begun stops nothing.
         await asyncio.gather(*(consumer.stop() for consumer in leaving.values()))
         await super().stop()
