@@ -192,7 +192,7 @@ async def test_inflated_bodies(http: Gateway, up: Upstream, coding: str) -> None
     assert (status, up.bodies) == (200, [body])
 
 
-@pytest.mark.parametrize("coding", [b"lzw", b"gzip, gzip", *([] if "br" in http_server.ENCODINGS else [b"br"])])
+@pytest.mark.parametrize("coding", [b"lzw", b"gzip, gzip"])
 async def test_unknown_codings_are_told_which_are_known(http: Gateway, coding: bytes) -> None:
     status, told, headers = await problem(http, post(b"/echo", b"12345", JSON + b"Content-Encoding: %b\r\n" % coding))
     assert (status, told["code"]) == (415, "INVALID_ARGUMENT")
@@ -201,7 +201,7 @@ async def test_unknown_codings_are_told_which_are_known(http: Gateway, coding: b
 
 async def test_a_broken_coding_is_the_callers_fault(http: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     status, told, _ = await problem(http, post(b"/echo", b"12345", JSON + b"Content-Encoding: gzip\r\n"))
-    assert status == 400 and told["detail"].startswith("the request body is broken: Can not decode")
+    assert status == 400 and told["detail"].startswith("the request body is broken: it is no gzip")
     assert not caplog.records
 
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import ClientTimeout
 from yarl import URL
 
+from gateway.net.http.inflate import inflater_of
 from gateway.net.tcp.keepalive import KEEPALIVE_SECONDS, keep_alive
 from gateway.net.tls import Trust, untrusted
 from gateway.status import Code, Failure
@@ -92,6 +93,7 @@ class HttpClient:
                     limit=self._connections, socket_factory=_socket, ssl=self.trust.context or True
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Content-Type"),
                 trust_env=False,
                 max_line_size=HEADER_BYTES,
@@ -153,10 +155,19 @@ class HttpStream:
         if response is None:
             raise RuntimeError("chunks() is called inside `async with`")
         try:
+            inflater = inflater_of(response.headers.get("content-encoding", ""))
             async for chunk in response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+                if inflater is None:
+                    yield chunk
+                else:
+                    for piece in inflater.feed(chunk):
+                        yield piece
+            if inflater is not None:
+                inflater.end()
+        except (aiohttp.ClientError, OSError) as error:
             raise self._failure(error) from error
+        except ValueError as error:
+            raise Failure(Code.INTERNAL, f"the upstream's reply is broken: {error}") from error
 
     async def body(self, limit: int) -> bytes:
         """All of the body. limit: in bytes; a larger one is an INTERNAL failure."""

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import hdrs, web, web_response
-from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp import web, web_response
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.message import REQUEST_ID, Departure, request_id_of
-from gateway.net.http.failure import ENCODINGS, HttpRefusal
+from gateway.net.http.failure import HttpRefusal
 from gateway.net.http.problem_json import PROBLEM_JSON, problem_json
 from gateway.net.http.response import SERVER
 from gateway.net.stall import TransportStall
@@ -32,6 +32,7 @@ web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 
 _OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,
+    "auto_decompress": False,
     "keepalive_timeout": IDLE_SECONDS,
     "max_line_size": HEADER_BYTES,
     "max_field_size": HEADER_BYTES,
@@ -215,9 +216,6 @@ def _malformed(error: BaseException | None, message: str) -> HttpRefusal:
         case TimeoutError():
             text = f"the headers were not there within {HEADER_SECONDS:g} seconds"
             return HttpRefusal(408, text, code=Code.DEADLINE_EXCEEDED)
-        case ContentEncodingError():
-            text = f"the content encoding is not read here, {' and '.join(ENCODINGS)} are"
-            return HttpRefusal(415, text, headers=((hdrs.ACCEPT_ENCODING, ", ".join(ENCODINGS)),))
     if "Too many headers" in message:
         return HttpRefusal(431, f"there are more than {HEADERS} headers")
     return HttpRefusal(400, f"malformed HTTP: {_first_line(message)}")

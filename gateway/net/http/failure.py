@@ -4,18 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Final
 
-from aiohttp import compression_utils
-
+from gateway.net.http.inflate import ENCODINGS
 from gateway.net.http.status import HTTP_STATUS
 from gateway.status import Code, Failure
-
-ENCODINGS: Final = (
-    "gzip",
-    "deflate",
-    *(("br",) if compression_utils.HAS_BROTLI else ()),
-    *(("zstd",) if compression_utils.HAS_ZSTD else ()),
-)
-"""Content codings of request bodies that are read."""
 
 _SHOWN: Final = 100
 

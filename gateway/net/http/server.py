@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final, cast
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from gateway.message import REQUEST_ID, TRACEPARENT, Context, Header, request_id_of, trace_of
 from gateway.net.address import split_host_port
 from gateway.net.counters import STALLED_PEERS, Counter, Counters, Rejections
 from gateway.net.http.connection import HttpConnection, HttpEngine, problem
 from gateway.net.http.cors import CorsPolicy
-from gateway.net.http.failure import ENCODINGS, HttpRefusal, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.net.http.failure import HttpRefusal, PayloadTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.net.http.inflate import Inflater, inflater_of
 from gateway.net.http.response import HttpResponse
 from gateway.net.http.router import HttpRouter, PathTemplate
 from gateway.net.tcp.endpoint import bound_port, listen
@@ -25,6 +26,7 @@ from gateway.net.tls import Tls, server_context
 from gateway.net.websocket.server import HttpUpgrade, WebSocketServer, wants_upgrade
 from gateway.status import Code, Failure, invalid
 
+SLACK_BYTES: Final = 4096  # what a coding may add to a body that it does not shrink
 STALL_SECONDS: Final = 10.0  # how long a request's body may not move
 STOP_SECONDS: Final = 0.1
 
@@ -94,9 +96,10 @@ class HttpRequest:
         length = request.content_length
         if length is not None and length > limit:
             raise PayloadTooLarge(limit)
-        if hdrs.CONTENT_ENCODING in self.headers:
-            _check_encoding(self.headers[hdrs.CONTENT_ENCODING])
+        inflater = self._inflater()
         content = request.content
+        if inflater is not None:
+            return await self._inflated(content, inflater, limit)
         data = b""
         try:
             if content.is_eof():
@@ -118,14 +121,51 @@ class HttpRequest:
             raise PayloadTooLarge(limit)
         return data
 
+    async def _inflated(self, content: StreamReader, inflater: Inflater, limit: int) -> bytes:
+        await self._continue()
+        pieces: list[bytes] = []
+        inflated = received = 0
+        try:
+            while not content.at_eof():
+                async with asyncio.timeout(STALL_SECONDS):
+                    chunk = await content.readany()
+                received += len(chunk)
+                for piece in inflater.feed(chunk):
+                    inflated += len(piece)
+                    if inflated > limit:
+                        raise PayloadTooLarge(limit)
+                    pieces.append(piece)
+                if received > limit + SLACK_BYTES:
+                    raise PayloadTooLarge(limit)  # a coding may go on for ever and stand for nothing
+            inflater.end()
+        except TimeoutError:
+            raise RequestTimeout(STALL_SECONDS) from None
+        except (web.RequestPayloadError, ValueError) as error:
+            raise _broken(error) from error
+        return b"".join(pieces)
+
+    def _inflater(self) -> Inflater | None:
+        encoding = self.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is None:
+            return None
+        try:
+            return inflater_of(encoding)
+        except ValueError:
+            raise UnsupportedEncoding(encoding) from None
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, inflated; it may rest as long as it likes. Raises as body(), without a limit."""
-        if hdrs.CONTENT_ENCODING in self.headers:
-            _check_encoding(self.headers[hdrs.CONTENT_ENCODING])
+        inflater = self._inflater()
         await self._continue()
         try:
             async for chunk in self._request.content.iter_any():
-                yield chunk
+                if inflater is None:
+                    yield chunk
+                else:
+                    for piece in inflater.feed(chunk):
+                        yield piece
+            if inflater is not None:
+                inflater.end()
         except (web.RequestPayloadError, ValueError) as error:
             raise _broken(error) from error
 
@@ -135,11 +175,6 @@ class HttpRequest:
         if self.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and not request.content.total_raw_bytes:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
-
-
-def _check_encoding(encoding: str) -> None:
-    if encoding.strip().lower() not in (*ENCODINGS, "identity", ""):
-        raise UnsupportedEncoding(encoding)
 
 
 def _reason(text: str) -> str:
