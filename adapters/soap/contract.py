@@ -10,8 +10,7 @@ from gateway.net.network import Network
 from gateway.port import Contract, ContractError
 from gateway.schema.idl.xml.wsdl import Port, Version, Wsdl
 from gateway.schema.idl.xml.xsd_library import XsdError
-from gateway.schema.names import failure_convention
-from gateway.schema.types import Operation, Record
+from gateway.schema.types import Operation
 
 VERSIONS = {"1.1": Version.SOAP_1_1, "1.2": Version.SOAP_1_2}
 
@@ -49,18 +48,13 @@ def contract_of(port: Port, name: str, endpoint: SoapEndpoint, format_: SoapForm
         operation = port.operation(name)
     except XsdError as error:
         raise ContractError(str(error), field=("operation",)) from error
-    by_convention = {failure_convention(name): record for name, record in operation.failures.items()}
-
-    def failure(name: str) -> Record | None:
-        return operation.failures.get(name) or by_convention.get(failure_convention(name))
-
     return Contract(
         patterns=frozenset({operation.pattern}),
         format=format_,
         request=operation.request,
         reply=operation.reply,
         unknown=Unknown.REJECT,
-        failure=failure,
+        failure=operation.failure,
         failures=tuple(operation.failures),
         headers=endpoint.forwarded,
         wire=operation,

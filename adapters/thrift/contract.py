@@ -10,7 +10,6 @@ from gateway.net.network import Network
 from gateway.port import Contract, ContractError
 from gateway.schema.idl.thrift.document import ThriftError
 from gateway.schema.idl.thrift.reader import ThriftField, ThriftFunction, ThriftSchema
-from gateway.schema.names import failure_convention
 from gateway.schema.types import Operation, Record
 
 
@@ -77,11 +76,6 @@ def contract_of(
     protocol = Protocol(endpoint.encoding)
     format_ = ThriftFormat(protocol, wire.argument)
     _check(format_, operation, address.function)
-    by_convention = {failure_convention(name): record for name, record in operation.failures.items()}
-
-    def failure(name: str) -> Record | None:
-        return operation.failures.get(name) or by_convention.get(failure_convention(name))
-
     return Contract(
         patterns=frozenset({operation.pattern}),
         format=format_,
@@ -89,7 +83,7 @@ def contract_of(
         request=operation.request,
         reply=operation.reply,
         unknown=endpoint.unknown,
-        failure=failure,
+        failure=operation.failure,
         failures=tuple(operation.failures),
         headers=endpoint.forwarded,
         describe=f"Thrift {service}.{address.function} ({endpoint.encoding}, {endpoint.transport}) at {where}",

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from gateway.pattern import Pattern
+from gateway.schema.names import failure_convention
 
 
 class Kind(Enum):
@@ -209,6 +210,15 @@ class Operation:
     failures: Mapping[str, Record]
     doc: str = ""
     wire: Any = None
+
+    def failure(self, name: str) -> Record | None:
+        """The declared failure of this name, or else the only one whose name matches by convention."""
+        exact = self.failures.get(name)
+        if exact is not None:
+            return exact
+        wanted = failure_convention(name)
+        alike = [record for declared, record in self.failures.items() if failure_convention(declared) == wanted]
+        return alike[0] if len(alike) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

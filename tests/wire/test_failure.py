@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from gateway.pattern import Pattern
+from gateway.schema.types import Operation, Record
 from gateway.status import Code, Failure, as_failure
 
 log = logging.getLogger("test")
@@ -19,3 +21,14 @@ def test_of_a_bug_callers_learn_nothing_and_the_log_all(caplog: pytest.LogCaptur
     told = as_failure(RuntimeError("password=hunter2"), "in a test", log)
     assert (told.code, str(told)) == (Code.INTERNAL, "INTERNAL: internal error")
     assert "bug in a test" in caplog.text and "hunter2" in caplog.text
+
+
+def test_a_declared_failure_is_found_by_its_name_or_the_only_one_by_convention() -> None:
+    stock, closed, other = (Record(name, ()) for name in ("OutOfStock", "Closed", "ClosedFault"))
+    declared = {record.name: record for record in (stock, closed, other)}
+    operation = Operation("Place", Pattern.REQUEST_REPLY, None, None, declared)
+    assert operation.failure("OutOfStock") is stock
+    assert operation.failure("shop.v1.OutOfStockException") is stock
+    assert operation.failure("ClosedFault") is other
+    assert operation.failure("ClosedError") is None, "two are alike"
+    assert operation.failure("Elsewhere") is None
