@@ -28,6 +28,7 @@ from support.until import until
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
+BACKOFF: Final = "10ms"
 BAD: Final = b'{"id": "un'
 _RECEIPT: Final = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
@@ -119,7 +120,7 @@ class Caller:
     def source(self, case: Case) -> Place:
         endpoint = {"protocol": "amqp", "url": self._url}
         replies = "one" if case.inbound is Pattern.REQUEST_REPLY else "none"
-        return "queues", endpoint, {"queue": self._queues[case.id], "replies": replies}
+        return "queues", endpoint, {"queue": self._queues[case.id], "replies": replies, "backoff": BACKOFF}
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         """Without a reply it returns once the message is published; a dead letter is the gateway's refusal."""

@@ -29,6 +29,7 @@ from support.until import until
 VARIANTS: Final = {"apache": f"Apache Kafka {KAFKA}", "tansu": "Tansu"}
 LARGEST: Final = REFUSED_BYTES
 """What the gateway publishes at most where it does not ask: a refused specimen, in base64, is larger."""
+BACKOFF: Final = "10ms"
 BAD: Final = b'{"id": "un'
 _RECEIPT: Final[Mapping[str, Callable[[Any], Any]]] = {"partition": int, "offset": int, "timestamp": timestamp_of}
 
@@ -109,7 +110,8 @@ class Caller:
         }
         topic = self._topics[case.id]
         replies = "one" if case.inbound is Pattern.REQUEST_REPLY else "none"
-        return "records", endpoint, {"topic": topic, "group": topic, "session_timeout": "6s", "replies": replies}
+        source = {"topic": topic, "group": topic, "session_timeout": "6s", "replies": replies, "backoff": BACKOFF}
+        return "records", endpoint, source
 
     async def call(self, case: Case, specimens: Sequence[Specimen]) -> list[Any]:
         """Without a reply it returns once the record is published; a dead letter is the gateway's refusal."""
