@@ -310,7 +310,7 @@ class Link:
         head = opening_step(opening.apply if opening else None, forward)
         passes = as_it_is and source.format == target.format
         steps = _steps(source.format, source.formats, step)
-        return head, steps, gather, text + (", bytes pass through" if passes else "")
+        return head, steps, gather, text + _told(steps, passes)
 
     def _reply(self) -> tuple[dict[str, Step], bridge.GatherStep | None, str]:
         source, target, leg = self._source, self._target, self._leg
@@ -341,7 +341,7 @@ class Link:
             gather = gather_reply_step(decode, translation.apply, source.replies.encoder(translation.target))
         text = f"{target.replies.name} {decoded} -> {source.replies.name} {translation.target}"
         steps = _steps(source.replies, source.reply_formats, step)
-        return steps, gather, text + (", bytes pass through" if passes else "")
+        return steps, gather, text + _told(steps, passes)
 
     def _accepted(self, title: str) -> tuple[dict[str, Step], bridge.GatherStep | None, str]:
         """The reply to a caller of a one-way upstream: its receipt, or what the map makes of it."""
@@ -383,6 +383,11 @@ def _steps(format_: Format, others: Iterable[Format], step: Callable[[Format], S
         with suppress(NoFormError):
             steps[other.name] = step(other)
     return steps
+
+
+def _told(steps: Iterable[str], passes: bool) -> str:
+    _, *others = steps
+    return (", bytes pass through" if passes else "") + (f"; also {', '.join(others)}" if others else "")
 
 
 def _by_name(receipt: Mapping[str, Type], reply: Type | None, rules: Rules) -> Rules:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with JSON, in and out."""
+"""HTTP/1.1 with JSON and other bodies, in and out."""
 
 from adapters.http.config import HttpEndpoint, HttpSource, HttpTarget
 from adapters.http.inbound import HttpInbound
@@ -10,7 +10,8 @@ _STREAMS = {Pattern.SERVER_STREAM, Pattern.CLIENT_STREAM, Pattern.BIDI}
 
 ADAPTER = Adapter(
     protocol="http",
-    summary="REST and JSON over HTTP/1.1; replies of many messages as a JSON array, NDJSON or server-sent events",
+    summary="REST over HTTP/1.1: JSON, forms, multipart, XML, MessagePack and protobuf; replies of many messages as a "
+    "JSON array, NDJSON or server-sent events",
     endpoint=HttpEndpoint,
     inbound=Side(
         address=HttpSource,

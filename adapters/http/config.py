@@ -40,8 +40,8 @@ class HttpEndpoint(JsonSettings, Endpoint):
     formats: tuple[BodyFormat, ...] = Field(
         default=(),
         description="Inbound: what bodies may be besides JSON, where the route's type has a form in it; xml, msgpack "
-        "and protobuf may be replies too, as the caller's Accept says. form and multipart can be posted by any web "
-        "page, without the preflight that cors is for. Outbound: what replies may be besides JSON (xml, msgpack, "
+        "and protobuf may be replies too, as the caller's Accept says. Pages of other origins may post form and "
+        "multipart where cors names them. Outbound: what replies may be besides JSON (xml, msgpack, "
         "protobuf).",
     )
     max_body_bytes: int = Field(

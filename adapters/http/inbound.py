@@ -13,11 +13,11 @@ from gateway.codecs.protobuf.field_mask import UpdateMask
 from gateway.message import NO_PARAMS, Message
 from gateway.net.http.call import crossing
 from gateway.net.http.cors import CorsPolicy
-from gateway.net.http.failure import PayloadTooLarge
+from gateway.net.http.failure import HttpRefusal, PayloadTooLarge
 from gateway.net.http.json_stream import NDJSON, LineReader, array_items
-from gateway.net.http.media_type import JSON, check_media_type
+from gateway.net.http.media_type import JSON, check_media_type, parse_media_type
 from gateway.net.http.mounted import Mounted
-from gateway.net.http.negotiation import ANYTHING, MEDIA_TYPES, WRITTEN, Negotiation, format_named
+from gateway.net.http.negotiation import ANYTHING, MEDIA_TYPES, POSTED_BY_PAGES, WRITTEN, Negotiation, format_named
 from gateway.net.http.problem import problem_reply
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest, HttpRoute
@@ -26,7 +26,7 @@ from gateway.net.network import Network
 from gateway.pattern import Count, Pattern
 from gateway.port import Binding, Contract, Service
 from gateway.schema.types import STRING, Operation
-from gateway.status import Failure
+from gateway.status import Code, Failure
 
 _JSON_HEADERS: Final = (("Content-Type", JSON),)
 
@@ -38,6 +38,7 @@ class HttpInbound(Mounted):
         super().__init__(name, endpoint.listen, network, endpoint.tls)
         self._endpoint = endpoint
         self._json = endpoint.format
+        self._cors = None if endpoint.cors is None else CorsPolicy(endpoint.cors, endpoint.forward_headers)
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
@@ -98,7 +99,7 @@ class HttpInbound(Mounted):
         }
 
     def bind(self, bindings: Sequence[Binding]) -> None:
-        cors = None if self._endpoint.cors is None else CorsPolicy(self._endpoint.cors, self._endpoint.forward_headers)
+        cors = self._cors
         routes = [
             HttpRoute(binding.contract.wire.method, binding.contract.wire.template, self._handler(binding), cors)
             for binding in bindings
@@ -188,6 +189,19 @@ class HttpInbound(Mounted):
         default = (contract.format.name, contract.replies.name)
         return Negotiation(requests, replies, {default: binding.service, **binding.variants})
 
+    def _received(
+        self, request: HttpRequest, negotiation: Negotiation[Service], content_type: str, body: bytes
+    ) -> tuple[str, Any]:
+        """(name of the body's format, what its decoder takes)"""
+        received = negotiation.request(content_type, body)
+        origin = request.origin
+        if origin and parse_media_type(content_type)[0] in POSTED_BY_PAGES:
+            own = origin.partition("//")[2].lower() == request.host.lower()
+            if not own and (self._cors is None or not self._cors.admits(origin)):
+                told = "pages of this origin may not post forms here"
+                raise HttpRefusal(403, told, code=Code.PERMISSION_DENIED)
+        return received
+
     def _reader(
         self, binding: Binding, negotiation: Negotiation[Service]
     ) -> Callable[[HttpRequest], Awaitable[tuple[str, Message]]]:
@@ -200,7 +214,7 @@ class HttpInbound(Mounted):
             async def read_call(request: HttpRequest) -> tuple[str, Message]:
                 asked, body = plain, await request.body(limit)
                 if body:
-                    asked, body = negotiation.request(request.headers.get("content-type", ""), body)
+                    asked, body = self._received(request, negotiation, request.headers.get("content-type", ""), body)
                 return asked, Message(_whole_call(request, body), request.wanted(wanted), request.params)
 
             return read_call
@@ -218,7 +232,7 @@ class HttpInbound(Mounted):
             if body:
                 content_type = request.headers.get("content-type", "")
                 if content_type != JSON:
-                    asked, body = negotiation.request(content_type, body)
+                    asked, body = self._received(request, negotiation, content_type, body)
             params: Any = request.params or NO_PARAMS
             if request.query:
                 params = {**parse_form(request.query.encode()), **request.params}

@@ -1,7 +1,7 @@
 """OpenAPI documents: the contract of an endpoint that has one, and what is served at /openapi.json."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.http.config import BODYLESS, HttpEndpoint, HttpSource, HttpTarget, Method
 from gateway.net.http.media_type import JSON
-from gateway.net.http.negotiation import format_of
+from gateway.net.http.negotiation import MEDIA_TYPES, format_of
 from gateway.net.http.router import PathTemplate
 from gateway.net.http.server import Handler, HttpReply, HttpRequest
 from gateway.pattern import Count
@@ -124,5 +124,11 @@ def _operation(binding: Binding) -> Served:
         params=sorted(binding.params - set(wire.template.names)),
         many_requests=binding.pattern.requests is Count.MANY,
         many_replies=binding.pattern.replies is Count.MANY,
+        request_types=_media_types({request for request, _ in binding.variants} - {binding.contract.format.name}),
+        reply_types=_media_types({reply for _, reply in binding.variants} - {binding.contract.replies.name}),
         status=202 if binding.accepted else 204 if binding.pattern.replies is Count.NONE else 200,
     )
+
+
+def _media_types(formats: Iterable[str]) -> list[str]:
+    return [MEDIA_TYPES[name][0] for name in sorted(formats)]

@@ -168,6 +168,34 @@ async def test_what_any_web_page_can_post_is_not_read_by_default(plain: Gateway,
 
 
 @pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://evil.example", 403), ("null", 403), ("https://shop.example", 200), ("own", 200), ("", 200)],
+)
+async def test_pages_of_other_origins_may_not_post_forms(origin: str, status: int) -> None:
+    with OrdersServer() as orders:
+        routes = config("http://127.0.0.1:1", orders.port, FORMATS)
+        routes["endpoints"]["web"]["cors"] = {"origins": ["https://shop.example"]}
+        async with gateway(routes) as http:
+            headers = {"Origin": http.url if origin == "own" else origin} if origin else {}
+            answered, _, told = await http.request("POST", "/orders", data={"customer_id": "c"}, headers=headers)
+            assert answered == status
+            if status == 403:
+                assert told["code"] == "PERMISSION_DENIED"
+            assert (await http.request("POST", "/orders", json=ORDER, headers=headers))[0] == 200, "browsers ask first"
+
+
+async def test_the_derived_document_and_caches_know_the_formats(http: Gateway) -> None:
+    _, _, document = await http.request("GET", "/openapi.json")
+    place, echoed = document["paths"]["/orders"]["post"], document["paths"]["/echo"]["post"]
+    every = ["application/json", FORM, "application/msgpack", "multipart/form-data", "application/x-protobuf"]
+    assert list(place["requestBody"]["content"]) == [*every, "application/xml"]
+    assert "application/x-protobuf" not in echoed["requestBody"]["content"], "its type is not known"
+    replies = ["application/json", "application/msgpack", "application/x-protobuf", "application/xml"]
+    assert list(place["responses"]["200"]["content"]) == replies
+    assert (await http.request("GET", "/orders/c"))[1]["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
     ("accept", "answer"),
     [
         ("", "application/json"),

@@ -73,15 +73,16 @@ class CorsPolicy:
 
     def reply(self, origin: str) -> tuple[tuple[str, str], ...]:
         """Of every reply, errors too. origin: the request's, or empty."""
-        return (*self._granted(origin), *self._told) if self._admits(origin) else _VARY
+        return (*self._granted(origin), *self._told) if self.admits(origin) else _VARY
 
     def preflight(self, origin: str, method: str) -> tuple[tuple[str, str], ...]:
         """Of the answer to whether this method may be called; without a grant where it may not."""
-        if not self._admits(origin):
+        if not self.admits(origin):
             return _VARY
         return (*self._granted(origin), ("Access-Control-Allow-Methods", method), *self._asked)
 
-    def _admits(self, origin: str) -> bool:
+    def admits(self, origin: str) -> bool:
+        """Whether pages of this origin may call."""
         return self._any or origin.lower() in self._origins
 
     def _granted(self, origin: str) -> tuple[tuple[str, str], ...]:

@@ -29,6 +29,9 @@ MEDIA_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By the name of a format; the first one is written. A type that ends in +json or +xml is JSON or XML too."""
 
+POSTED_BY_PAGES: Final = (MEDIA_TYPES["form"][0], MEDIA_TYPES["multipart"][0])
+"""Media types that a page may send to any server, without asking it first (https://fetch.spec.whatwg.org, 2.2.2)."""
+
 WRITTEN: Final = ("json", "xml", "msgpack", "protobuf")
 """Formats of replies."""
 
@@ -105,9 +108,10 @@ class Negotiation(Generic[S]):
         asked = {request for request, _ in services}
         told = {reply for _, reply in services}
         self._taken = {body: name for name, body in requests.items() if name in asked}
+        vary = (("Vary", "Accept"),) if len(told) > 1 else ()
         self._given = {
             MEDIA_TYPES[body][0]: Reply(
-                (("Content-Type", MEDIA_TYPES[body][0]),),
+                (("Content-Type", MEDIA_TYPES[body][0]), *vary),
                 {request: services[request, name] for request in asked},
             )
             for name, body in replies.items()

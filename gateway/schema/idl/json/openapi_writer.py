@@ -1,7 +1,7 @@
 """Writes OpenAPI 3.1 for what an HTTP server serves."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,6 +25,7 @@ class Served:
     query: whether the request travels in the query instead of a body.
     params: further query parameters, as text.
     status: of the reply that succeeded; 204 has no body.
+    request_types, reply_types: media types of the bodies besides JSON.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Served:
     many_requests: bool = False
     many_replies: bool = False
     status: int = 200
+    request_types: Sequence[str] = ()
+    reply_types: Sequence[str] = ()
 
 
 def openapi(title: str, version: str, served: Sequence[Served], forms: JsonHint, *, declared: bool) -> dict[str, Any]:
@@ -140,7 +143,7 @@ class _Operation:
             required = request is not None
         schema = {} if request is None else self._schemas.schema(request)
         if not served.many_requests:
-            return {"required": required, "content": {"application/json": {"schema": schema}}}
+            return {"required": required, "content": _content(schema, served.request_types)}
         array = {"type": "array", "items": schema}
         return {
             "required": True,
@@ -154,7 +157,7 @@ class _Operation:
             return reply
         schema = {} if served.reply is None else self._schemas.schema(served.reply)
         if not served.many_replies:
-            return {**reply, "content": {"application/json": {"schema": schema}}}
+            return {**reply, "content": _content(schema, served.reply_types)}
         array = {"type": "array", "items": schema}
         return {
             **reply,
@@ -164,6 +167,11 @@ class _Operation:
                 "text/event-stream": {"schema": schema},
             },
         }
+
+
+def _content(schema: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """others: media types besides JSON, whose values have the same members."""
+    return {media_type: {"schema": schema} for media_type in ("application/json", *others)}
 
 
 def _flat(fields: Sequence[Field], prefix: str, above: tuple[Record, ...]) -> Iterator[tuple[str, Field]]:
