@@ -220,6 +220,13 @@ async def test_stop_gives_back_what_runs(rabbitmq: str) -> None:
     assert [message.body for message in await asyncio.to_thread(take, rabbitmq, queue)] == [b"1"]
 
 
+async def test_it_stops_at_any_moment_of_its_beginning(rabbitmq: str) -> None:
+    for moment in range(40):
+        async with asyncio.timeout(20):
+            async with consuming(endpoint(rabbitmq), source(name()), Handler(), ready=False):
+                await asyncio.sleep(moment * 0.001)
+
+
 async def test_replies(rabbitmq: str) -> None:
     queue = name()
 

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from gateway.net.broker import keeper as keepers
-from gateway.net.broker.keeper import Keeper, Trouble
+from gateway.net.broker.keeper import Keeper, Trouble, bounded
 from gateway.status import Code, Failure
 
 GONE = Failure(Code.UNAVAILABLE, "gone")
@@ -182,6 +182,67 @@ async def test_a_client_that_ends_at_once_is_not_replaced_in_a_tight_loop(monkey
     async with kept(ends) as peer:
         await asyncio.sleep(0.3)
         assert 1 < peer.served < 20
+
+
+class Deaf(Peer):
+    """Its library swallows the first cancellation of each of these."""
+
+    def __init__(self, *deaf: str) -> None:
+        super().__init__(works)
+        self.began: list[str] = []
+        self._deaf = deaf
+
+    async def _swallow(self, what: str) -> None:
+        self.began.append(what)
+        if what in self._deaf:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async def open(self) -> int:
+        await self._swallow("open")
+        return await super().open()
+
+    async def serve(self, client: int) -> None:
+        self.up(client)
+        await self._swallow("serve")
+        await super().serve(client)
+
+    async def close(self, client: int) -> None:
+        await bounded(self._swallow("close"), 0.01)
+
+    async def explain(self, error: BaseException) -> Trouble:
+        await self._swallow("explain")
+        return await super().explain(error)
+
+
+@pytest.mark.parametrize("deaf", [("open",), ("serve",), ("close",), ("serve", "close")])
+async def test_a_cancellation_that_a_library_swallows(deaf: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "CANCEL_SECONDS", 0.01)
+    peer = Deaf(*deaf)
+    peer.start()
+    await turns(lambda: deaf[0] in peer.began or peer.client is not None)
+    await asyncio.wait_for(peer.stop(), 10)
+    assert (peer.client, peer.trouble) == (None, "stopped")
+
+
+async def test_a_cancellation_that_is_swallowed_while_it_explains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "CANCEL_SECONDS", 0.01)
+    peer = Deaf("explain")
+    peer._ends = (fails,)
+    peer.start()
+    await turns(lambda: "explain" in peer.began)
+    await asyncio.wait_for(peer.stop(), 10)
+    assert peer.served == 1
+
+
+async def test_a_client_is_renewed_whatever_its_library_swallows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "CANCEL_SECONDS", 0.01)
+    peer = Deaf("serve")
+    peer.start()
+    assert await peer.get() == 1
+    peer.renew(1, "a refusal")
+    assert await asyncio.wait_for(peer.get(), 10) == 2
+    await peer.stop()
 
 
 async def test_stop_and_start() -> None:

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 RECONNECT_SECONDS: Final = 0.2
 MAX_RECONNECT_SECONDS: Final = 5.0
+CANCEL_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 2.0  # for which callers wait that come before the first try has ended, or between two clients
 
 
@@ -48,7 +49,7 @@ class Keeper(ABC, Generic[T]):
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._current: T | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._renewed: asyncio.Future[None] | None = None
 
     @abstractmethod
     async def open(self) -> T:
@@ -108,11 +109,11 @@ class Keeper(ABC, Generic[T]):
 
     def renew(self, client: T, why: object) -> None:
         """Give this client to nobody any more, end its serving, and let callers wait for the next one."""
-        if self._current is client and self._serving is not None:
+        if self._current is client and self._renewed is not None:
             self._log.warning("%s: renewed after: %s", self.what, why)
             self._current = None
             self._withdraw()
-            self._serving.cancel()
+            self._renewed.set_result(None)
 
     async def get(self) -> T:
         """The client that works. Raises Failure while there is none, nothing having been sent."""
@@ -142,7 +143,7 @@ class Keeper(ABC, Generic[T]):
         changed.set()
 
     async def _run(self) -> None:
-        while True:
+        while not cancelled():  # which the client's library may have swallowed
             pause = await self._have_one()
             await asyncio.sleep(pause)
 
@@ -153,6 +154,8 @@ class Keeper(ABC, Generic[T]):
         client: T | None = None
         try:
             client = await self.open()
+            if cancelled():
+                raise asyncio.CancelledError
             await self._serve_one(client)
         except (Exception, asyncio.CancelledError) as error:
             if cancelled():  # which some libraries tell as an error of their own
@@ -169,14 +172,15 @@ class Keeper(ABC, Generic[T]):
 
     async def _serve_one(self, client: T) -> None:
         self._current = client
-        serving = self._serving = asyncio.create_task(self.serve(client), name=self.what)
+        renewed = self._renewed = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(self.serve(client), name=self.what)
         try:
-            await asyncio.wait((serving,))
+            await asyncio.wait((serving, renewed), return_when=asyncio.FIRST_COMPLETED)
             if self._current is client:
                 await serving
         finally:
-            self._current = self._serving = None
-            await end([serving])
+            self._current = self._renewed = None
+            await insist(serving)
 
     async def _tell(self, error: BaseException) -> None:
         self._withdraw()
@@ -219,6 +223,15 @@ async def bounded(closing: Awaitable[Any], seconds: float, *, lingers: bool = Fa
     task = asyncio.ensure_future(closing)
     done, _ = await asyncio.wait((task,), timeout=seconds)
     if not done and lingers:
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        task.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
         return
-    await end([task])
+    await insist(task)
+
+
+async def insist(task: "asyncio.Future[Any]") -> None:
+    """Cancel it until it has ended, whatever it raises: some libraries swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+    if not task.cancelled():
+        task.exception()
