@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 LIMIT = 2000
-SHARED = "graph,live,soap,web"
+SHARED = "graph,hub,live,soap,web"
 SCHEMAS = ROOT / "schemas"
 Counts = dict[tuple[str, str], int]
 
@@ -58,6 +58,7 @@ def routes(web: int, rpc: int, thrift: int, tcp: int) -> dict[str, Any]:
         "soap": {"endpoint": "soap", "operation": "PlaceOrder"},
         "calls": {"endpoint": "calls", "function": "GetOrder"},
         "tills": {"endpoint": "tills"},
+        "hub": {"endpoint": "hub", "topic": "orders", "subscription": "away"},
     }
     return {
         "endpoints": {
@@ -68,6 +69,7 @@ def routes(web: int, rpc: int, thrift: int, tcp: int) -> dict[str, Any]:
             "rpc": {"protocol": "grpc", "listen": f"127.0.0.1:{rpc}", "proto": str(SCHEMAS / "orders.proto")},
             "calls": {"protocol": "thrift", "listen": f"127.0.0.1:{thrift}", "thrift": str(SCHEMAS / "orders.thrift")},
             "tills": {"protocol": "tcp", "listen": f"127.0.0.1:{tcp}", "max_frame_bytes": LIMIT},
+            "hub": {"protocol": "events", "store": "memory", "listen": listen},
             "away": {"protocol": "http", "target": f"http://127.0.0.1:{free_port()}"},
         },
         "routes": {name: {"from": source, "to": {"endpoint": "away", "path": "/"}} for name, source in sources.items()},
@@ -94,6 +96,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         ("POST", "/graphql", {"Content-Type": "application/json"}, b'{"query":"{no}"}', 200,
          ("graph", "INVALID_ARGUMENT")),
         ("POST", "/graphql", {"Content-Type": "text/plain"}, b"{ready}", 415, ("graph", "INVALID_ARGUMENT")),
+        ("POST", "/events/a..b", {"Content-Type": "application/json"}, b"{}", 404, ("hub", "NOT_FOUND")),
+        ("OPTIONS", "/events/a", {"WebHook-Request-Origin": "evil.example"}, b"", 403, ("hub", "PERMISSION_DENIED")),
         ("GET", "/live", {}, b"", 426, ("live", "INVALID_ARGUMENT")),
     ],
 )  # fmt: skip

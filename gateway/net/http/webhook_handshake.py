@@ -22,7 +22,7 @@ def permission(headers: Mapping[str, str], origins: Sequence[str], methods: Sequ
         return HttpReply(204, (allow,))
     if "*" not in origins and origin.lower() not in (known.lower() for known in origins):
         refusal = problem_reply(Failure(Code.PERMISSION_DENIED, "this sender may not deliver here"))
-        return HttpReply(refusal.status, (*refusal.headers, allow), refusal.body)
+        return HttpReply(refusal.status, (*refusal.headers, allow), refusal.body, refusal.failure)
     granted = [allow, ("WebHook-Allowed-Origin", origin)]
     if "webhook-request-rate" in headers:
         granted.append(("WebHook-Allowed-Rate", "*"))
