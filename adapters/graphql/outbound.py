@@ -9,7 +9,6 @@ import msgspec
 from adapters.graphql.config import Endpoint, Target
 from adapters.graphql.contract import forms_of, kinds_of, load
 from adapters.graphql.exchange import RESPONSE
-from adapters.graphql.status import code_of_status
 from adapters.graphql.subscription import Subscription
 from gateway.codecs.format import Unknown
 from gateway.codecs.graphql.format import GraphqlJsonFormat
@@ -20,6 +19,7 @@ from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import JSON
+from gateway.net.http.status import code_of_carrier
 from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
 from gateway.net.websocket.client import WebSocketClient
@@ -158,5 +158,5 @@ class _Call(UnaryService):
             if 200 <= answer.status < 300:
                 raise Failure(Code.INTERNAL, "the upstream's answer is not GraphQL")
             text = f"the upstream answered {answer.status} without GraphQL"
-            raise Failure(code_of_status(answer.status), text, retry_after=retry_after(answer.headers))
-        return self._answer.value(response, code_of_status(answer.status))
+            raise Failure(code_of_carrier(answer.status), text, retry_after=retry_after(answer.headers))
+        return self._answer.value(response, code_of_carrier(answer.status))

@@ -7,7 +7,7 @@ from typing import Any
 from adapters.soap.config import SoapEndpoint, SoapTarget
 from adapters.soap.contract import VERSIONS, contract_of, load, operation_of, port_of
 from adapters.soap.security import username_token
-from adapters.soap.status import code_of_fault, code_of_status
+from adapters.soap.status import code_of_fault
 from adapters.soap.wire import CONTENT_TYPE, Fault, envelope, read_envelope, read_failure, read_fault
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.xml.format import SoapFormat
@@ -17,6 +17,7 @@ from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.failure import retry_after
 from gateway.net.http.media_type import parse_media_type
+from gateway.net.http.status import code_of_carrier
 from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
 from gateway.pattern import Pattern
@@ -140,7 +141,7 @@ def _static_headers(version: Version, action: str) -> tuple[tuple[str, str], ...
 
 
 def _without_envelope(answer: HttpAnswer) -> Failure:
-    code = code_of_status(answer.status)
+    code = code_of_carrier(answer.status)
     return Failure(code, f"the upstream answered {answer.status} without SOAP", retry_after=retry_after(answer.headers))
 
 

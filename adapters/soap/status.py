@@ -47,30 +47,7 @@ FROM_WIRE: Final[Mapping[str, Code]] = {
 }
 """By local name; of a dotted code (Client.Authentication) the part before the dot."""
 
-FROM_HTTP: Final[Mapping[int, Code]] = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.UNIMPLEMENTED,
-    405: Code.UNIMPLEMENTED,
-    408: Code.DEADLINE_EXCEEDED,
-    413: Code.INVALID_ARGUMENT,
-    415: Code.UNIMPLEMENTED,
-    429: Code.RESOURCE_EXHAUSTED,
-    500: Code.INTERNAL,
-    501: Code.UNIMPLEMENTED,
-    502: Code.UNAVAILABLE,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
-"""For answers without an envelope: nobody who speaks SOAP was reached, so 404 is no verdict on the request's data."""
-
 
 def code_of_fault(name: str) -> Code:
     """Total over fault codes."""
     return FROM_WIRE.get(name.partition(".")[0], Code.UNKNOWN)
-
-
-def code_of_status(status: int) -> Code:
-    """Total over HTTP statuses of answers without an envelope."""
-    return FROM_HTTP.get(status, Code.INVALID_ARGUMENT if 400 <= status < 500 else Code.INTERNAL)

@@ -7,7 +7,7 @@ import msgspec
 
 from adapters.thrift.config import ThriftEndpoint, ThriftTarget
 from adapters.thrift.contract import Throw, contract_of, function_of, load
-from adapters.thrift.status import FROM_HTTP, read_failure
+from adapters.thrift.status import read_failure
 from gateway.codecs.format import Decode, Unknown
 from gateway.codecs.thrift.format import ThriftFormat
 from gateway.codecs.thrift.message import CONTENT_TYPE, SEPARATOR, Envelope, MessageType, read_message, write_message
@@ -17,6 +17,7 @@ from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient
 from gateway.net.http.problem_json import PROBLEM_JSON, failure_of
+from gateway.net.http.status import code_of_carrier
 from gateway.net.network import Network
 from gateway.net.tcp.framing import FramingError
 from gateway.net.tcp.pool import Pool
@@ -166,7 +167,7 @@ class _Http:
 
 
 def _without_thrift(answer: HttpAnswer) -> Failure:
-    code = FROM_HTTP.get(answer.status, Code.INTERNAL)
+    code = code_of_carrier(answer.status)
     text = f"the upstream answered {answer.status} without Thrift"
     if answer.headers.get("content-type", "").startswith(PROBLEM_JSON):
         with suppress(msgspec.DecodeError):

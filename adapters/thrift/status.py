@@ -67,21 +67,6 @@ FROM_WIRE: Final[Mapping[ApplicationError, Code]] = {
     ApplicationError.UNSUPPORTED_CLIENT_TYPE: Code.UNIMPLEMENTED,
 }
 
-FROM_HTTP: Final[Mapping[int, Code]] = {
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.UNIMPLEMENTED,
-    405: Code.UNIMPLEMENTED,
-    408: Code.DEADLINE_EXCEEDED,
-    412: Code.FAILED_PRECONDITION,
-    413: Code.INVALID_ARGUMENT,
-    429: Code.RESOURCE_EXHAUSTED,
-    502: Code.UNAVAILABLE,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
-"""For answers that bear no Thrift message; other statuses are INTERNAL."""
-
 
 def told(failure: Failure) -> str:
     """The text of a TApplicationException: the types are few, so it begins with the code."""

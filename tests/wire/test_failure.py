@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from gateway.net.http.status import code_of_carrier
 from gateway.pattern import Pattern
 from gateway.schema.types import Operation, Record
 from gateway.status import Code, Failure, as_failure
@@ -32,3 +33,19 @@ def test_a_declared_failure_is_found_by_its_name_or_the_only_one_by_convention()
     assert operation.failure("ClosedFault") is other
     assert operation.failure("ClosedError") is None, "two are alike"
     assert operation.failure("Elsewhere") is None
+
+
+def test_what_a_status_means_where_http_only_carries_another_protocol() -> None:
+    told = {
+        302: Code.UNKNOWN,
+        400: Code.INVALID_ARGUMENT,
+        401: Code.UNAUTHENTICATED,
+        404: Code.UNIMPLEMENTED,
+        418: Code.INVALID_ARGUMENT,
+        429: Code.RESOURCE_EXHAUSTED,
+        500: Code.INTERNAL,
+        503: Code.UNAVAILABLE,
+        504: Code.DEADLINE_EXCEEDED,
+        599: Code.INTERNAL,
+    }
+    assert {status: code_of_carrier(status) for status in told} == told

@@ -188,7 +188,7 @@ async def test_from_gateway_to_gateway_a_failure_keeps_its_code_and_path(code: C
         (200, b"<!DOCTYPE a><a/>", Code.INTERNAL),
         (200, envelope(""), Code.INTERNAL),
         (200, envelope("<other/>"), Code.INTERNAL),
-        (302, b"", Code.INTERNAL),
+        (302, b"", Code.UNKNOWN),
         (400, b"", Code.INVALID_ARGUMENT),
         (401, b"<html/>", Code.UNAUTHENTICATED),
         (403, b"", Code.PERMISSION_DENIED),

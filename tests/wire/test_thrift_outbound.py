@@ -364,7 +364,7 @@ async def test_http() -> None:
         (429, b"", Code.RESOURCE_EXHAUSTED),
         (500, b"stack trace of /srv/secret", Code.INTERNAL),
         (503, b"", Code.UNAVAILABLE),
-        (302, b"", Code.INTERNAL),
+        (302, b"", Code.UNKNOWN),
     ],
 )
 async def test_http_answers_without_thrift(status: int, body: bytes, code: Code) -> None:
