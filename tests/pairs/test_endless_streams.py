@@ -124,22 +124,21 @@ async def test_leaving(pair: Pair, heard_case: Case) -> None:
         published.append(bare())
         await _ended(pair, listener, case)
         assert pair.told(listener.heard) == pair.told(published[-len(listener.heard) :])
+    if case.outbound is Pattern.BIDI:
+        await pair.backend.record.ended(len(listener.said + leaver.said))
 
 
 async def test_first(pair: Pair, first_case: Case) -> None:
     """The caller is told the first that is published after it has asked, or that it can't be read."""
     case = first_case
     assert pair.contract(case).endless
-    said = _said(case)
-    call = asyncio.create_task(pair.caller.call(case, said))
-    if case.outbound is Pattern.BIDI:  # it does not hear itself
-        assert exact(await pair.backend.record.ended(1)) == exact([said])
+    call = await _asked(pair, case, 1)
     published = await _publish_until(pair, case, call.done)
     (told,) = await call
     assert pair.told([told]) in [pair.told([one]) for one in published]
     refusal = None
-    for _ in published:  # some of which may come only now
-        call = asyncio.create_task(pair.caller.call(case, said))
+    for number, _ in enumerate(published):  # some of which may come only now
+        call = await _asked(pair, case, 2 + number)
         for _ in range(MOST):
             if call.done():
                 break
@@ -152,6 +151,15 @@ async def test_first(pair: Pair, first_case: Case) -> None:
             break
     assert refusal is not None, "what can't be read was told"
     assert refusal.code == pair.caller.code(Code.INTERNAL, case, declared=False), refusal.text
+
+
+async def _asked(pair: Pair, case: Case, calls: int) -> asyncio.Task[list[Any]]:
+    """A call, which is the so many-th. Who converses has spoken, and does not hear itself."""
+    said = _said(case)
+    call = asyncio.create_task(pair.caller.call(case, said))
+    if case.outbound is Pattern.BIDI:
+        assert exact(await pair.backend.record.ended(calls)) == exact([said] * calls)
+    return call
 
 
 async def test_bad_request(pair: Pair, seeking_case: Case) -> None:
