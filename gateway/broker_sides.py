@@ -29,11 +29,12 @@ class BrokerInbound(ABC, Generic[C]):
     """Base of an Inbound with one consumer per address, which has `contract` besides.
 
     clients: of all consumers; they begin before them and end after them.
+    idle: no consumer will need them, so that they need not begin.
     """
 
-    def __init__(self, *clients: Client) -> None:
+    def __init__(self, *clients: Client, idle: bool = False) -> None:
         self._clients = clients
-        self._consumers: Consumers[str, C] = Consumers(*clients)
+        self._consumers: Consumers[str, C] = Consumers(*(() if idle else clients))
 
     @abstractmethod
     def consumer(self, binding: Binding) -> C:
@@ -65,7 +66,7 @@ class BrokerOutbound(ABC, Generic[A]):
     """Base of an Outbound whose addresses may have mode subscribe, which has `contract` besides.
 
     inbound: of the same adapter, as Side.open has it. name, endpoint, network: as it is given them.
-    client: of all services; it begins before what works for them, and ends after it.
+    client: of all services but those with mode subscribe; it begins before what works for them, and ends after it.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class BrokerOutbound(ABC, Generic[A]):
         client: Client,
     ) -> None:
         self._client = client
-        self._workers: Workers[Hashable, Any] = Workers(client)
+        self._workers: Workers[Hashable, Any] = Workers()
         self._follow = partial(Follow, inbound, name, endpoint, network)
 
     @abstractmethod
@@ -97,9 +98,10 @@ class BrokerOutbound(ABC, Generic[A]):
         await self._client.load()
 
     def service(self, address: A, contract: Contract, pattern: Pattern) -> Service:
-        if address.mode != "subscribe":
-            return self.publisher(address, contract)
-        return self.worker(address.identity, lambda: self._follow(self.live(address)))
+        if address.mode == "subscribe":
+            return self.worker(address.identity, lambda: self._follow(self.live(address)))
+        self._workers.rest_on(self._client)
+        return self.publisher(address, contract)
 
     async def start(self) -> None:
         self._workers.start()

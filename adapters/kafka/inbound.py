@@ -14,15 +14,16 @@ from gateway.port import Binding, Contract
 class KafkaInbound(BrokerInbound[Consumer]):
     """One consumer per route, and a producer for the dead letters and replies of all.
 
+    follows: there will be none, so that a user who may only read will do.
     Counters: as Counts has them.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, network: Network, *, follows: bool = False) -> None:
         self._name = name
         self._endpoint = endpoint
         self._counts = counts_of(network.counters, name)
         self._producer = Producer(Connection(endpoint, network), UNLIMITED)
-        super().__init__(self._producer)
+        super().__init__(self._producer, idle=follows)
 
     def contract(self, address: Source) -> Contract:
         topics = ", ".join(address.topic)

@@ -1,5 +1,6 @@
 """Outbound: publishes to topics, asks over them, and streams them."""
 
+from functools import partial
 from typing import Any, Final
 
 from adapters.kafka.backbone import live
@@ -32,7 +33,7 @@ class KafkaOutbound(BrokerOutbound[Target]):
         self._endpoint = endpoint
         self._late = network.counters.counter(name, "late_replies")
         self._producer = Producer(Connection(endpoint, network), endpoint.max_message_bytes)
-        super().__init__(KafkaInbound, name, endpoint, network, self._producer)
+        super().__init__(partial(KafkaInbound, follows=True), name, endpoint, network, self._producer)
 
     def contract(self, address: Target) -> Contract:
         if address.mode == "subscribe":

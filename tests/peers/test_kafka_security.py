@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from support.kafka_gateway import consuming, endpoint, publisher, publishing, so
 from support.kafka_peer import create_topic, produce, read
 from support.until import until
 
-from adapters.kafka.config import Endpoint
+from adapters.kafka.config import Endpoint, Target
 from adapters.kafka.connection import Connection
+from adapters.kafka.outbound import KafkaOutbound
 from gateway.message import Context, Message
 from gateway.net.network import Network
+from gateway.pattern import Pattern
 from gateway.port import ContractError
 from gateway.status import Code, Failure
 
@@ -121,6 +124,38 @@ async def test_a_user_who_may_not_write(strict: ApacheKafka, topic: str) -> None
             assert refused.value.code is Code.UNAVAILABLE
             assert name not in refused.value.text
     assert read(strict.bootstrap, topic, 1, seconds=1) == []
+
+
+async def test_a_user_who_may_only_read_streams_a_topic(strict: ApacheKafka, topic: str) -> None:
+    create_topic(strict.bootstrap, topic)
+    allow(strict, "reader", topic, AclOperation.READ)
+    live = AclBinding(
+        ResourceType.GROUP,
+        f"{topic}.live.",
+        ResourcePatternType.PREFIXED,
+        "User:reader",
+        "*",
+        AclOperation.READ,
+        AclPermissionType.ALLOW,
+    )
+    admin = AdminClient({"bootstrap.servers": strict.bootstrap})
+    for done in admin.create_acls([live]).values():
+        done.result(10)
+    side = KafkaOutbound("events", login(strict, "reader"), Network(Path()))
+    await side.load()
+    address = Target(topic=topic, mode="subscribe")
+    service = side.service(address, side.contract(address), Pattern.SUBSCRIBE)
+    await side.start()
+    try:
+        await until(lambda: not side.unready, lambda: side.unready, seconds=30)
+        stream = service.stream(Message(None), None, Context())
+        async with asyncio.timeout(30), aclosing(stream):
+            first = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0.5)
+            produce(strict.bootstrap, topic, [{"value": b"read"}])
+            assert (await first).body == b"read"
+    finally:
+        await side.stop()
 
 
 async def test_a_wrong_password_is_told_and_kept_secret(

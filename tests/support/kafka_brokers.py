@@ -28,8 +28,8 @@ from support.ports import free_ports
 
 KAFKA: Final = "3.9.1"
 SLF4J: Final = "1.7.36"
-PLAIN_USERS: Final = {"alice": "alice-secret", "mallory": "mallory-secret"}
-"""SASL/PLAIN users of ApacheKafka.sasl; neither may touch any topic until an ACL lets them."""
+PLAIN_USERS: Final = {"alice": "alice-secret", "mallory": "mallory-secret", "reader": "reader-secret"}
+"""SASL/PLAIN users of ApacheKafka.sasl; none may touch any topic until an ACL lets them."""
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 _JAVA = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")

@@ -63,6 +63,7 @@ async def publishing(config: Endpoint, *, ready: bool = True) -> AsyncGenerator[
     """An outbound; one that has connected if `ready`."""
     side = KafkaOutbound("events", config, Network(Path()))
     await side.load()
+    publisher(side, "any")  # without a route that publishes it would not connect
     await side.start()
     try:
         if ready:

@@ -119,6 +119,7 @@ async def test_an_outbound_streams_an_address_once_and_publishes_to_the_others()
     contract = Contract(patterns=frozenset(), format=BrokerEndpoint().format)
     streamed = Target(name="a", mode="subscribe")
     follow = side.service(streamed, contract, Pattern.SERVER_STREAM)
+    assert side.unready == "", "a stream does not need what publishes"
     assert isinstance(follow, Follow)
     assert side.service(streamed.model_copy(), contract, Pattern.SUBSCRIBE) is follow
     assert side.service(Target(name="b", mode="subscribe"), contract, Pattern.SUBSCRIBE) is not follow
@@ -128,6 +129,35 @@ async def test_an_outbound_streams_an_address_once_and_publishes_to_the_others()
     await side.start()
     await side.stop()
     assert side.log == ["client loads", "client starts", "reader starts", "reader stops", "client stops"]
+
+
+async def test_an_outbound_connects_when_it_is_given_something_to_publish() -> None:
+    side = Out()
+    await side.load()
+    await side.start()
+    assert side.log == ["client loads"]
+    contract = Contract(patterns=frozenset(), format=BrokerEndpoint().format)
+    for name in ("a", "b"):
+        side.service(Target(name=name), contract, Pattern.ONE_WAY)
+    await side.stop()
+    assert side.log[1:] == ["client starts", *["reader starts"] * 2, *["reader stops"] * 2, "client stops"]
+
+
+async def test_clients_that_no_consumer_needs_do_not_begin() -> None:
+    log: list[str] = []
+
+    class Idle(Toy):
+        def __init__(self) -> None:
+            self.log, self.made = log, {}
+            BrokerInbound.__init__(self, Worker(log, "writer"), idle=True)
+
+    side = Idle()
+    await side.load()
+    side.bind([binding(side, Source(name="a"))])
+    await side.start()
+    assert side.unready == "a is away"
+    await side.stop()
+    assert log == ["writer loads", "a starts", "a stops"]
 
 
 async def test_what_a_client_can_not_read_is_told() -> None:

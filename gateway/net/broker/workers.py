@@ -62,6 +62,13 @@ class Workers(Generic[K, W]):
         yield from self._beneath
         yield from self._running.values()
 
+    def rest_on(self, client: Worker) -> None:
+        """Put this beneath them, where it is not there."""
+        if client not in self._beneath:
+            self._beneath = (*self._beneath, client)
+            if self._started:
+                client.start()
+
     def obtain(self, key: K, make: Callable[[], W]) -> W:
         """The one for this, made and started where it is not there."""
         worker = self._running.get(key)
