@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from gateway import port
-from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits, one_direction
+from gateway.net.address import one_direction
+from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits
 from gateway.net.http.cors import Cors, Origin
 
 ScalarKind = Literal[

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from gateway.codecs.json.format import JsonFormat
 from gateway.codecs.json.settings import JsonSettings
-from gateway.net.http.address import BaseUrl, Https, Listen, Path, https_fits, one_direction
+from gateway.net.address import one_direction
+from gateway.net.http.address import BaseUrl, Https, Listen, Path, https_fits
 from gateway.net.http.cors import Cors
 from gateway.port import Address, Endpoint
 

@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits, one_direction
+from gateway.net.address import one_direction
+from gateway.net.http.address import Https, Listen, LiteralPath, ServiceUrl, https_fits
 from gateway.port import Address, Endpoint
 
 

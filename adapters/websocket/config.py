@@ -7,8 +7,9 @@ from pydantic import AfterValidator, Field, model_validator
 from gateway.codecs.correlation import CorrelationField
 from gateway.codecs.declared_format import DeclaredFormat
 from gateway.duration import Duration
+from gateway.net.address import one_direction
 from gateway.net.failure_message import FailureReply
-from gateway.net.http.address import Https, Listen, Path, base_url, https_fits, one_direction
+from gateway.net.http.address import Https, Listen, Path, base_url, https_fits
 from gateway.net.http.cors import Origin, Token
 from gateway.net.websocket.connection import WebSocketLimits
 from gateway.port import Address, Endpoint

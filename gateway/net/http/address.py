@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field
 from yarl import URL
 
 from gateway.net.address import HostPort
-from gateway.net.address import one_direction as one_direction
 from gateway.net.http.router import PathTemplate
 from gateway.net.tls import Tls, certified
 
