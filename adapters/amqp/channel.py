@@ -70,6 +70,8 @@ class Channel(Keeper[AbstractChannel]):
         except (*BROKEN, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and cancelled():
                 raise
+            if channel.is_closed:  # the next caller waits for another one
+                self.renew(channel, error)
             # The broker ends the channel over one message; which one can't be told unless all are alike in it.
             guilty = begun == self._begun or reply_code(error) != PRECONDITION_FAILED
             raise (failure(error) if guilty else unreachable(sent=True)) from error
