@@ -1,16 +1,13 @@
 """Broker: what the addresses of all brokers' adapters speak, by how they ask and answer."""
 
-from collections.abc import Mapping
 from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.codecs.format import Unknown
-from gateway.codecs.json.settings import JsonSettings
+from gateway.codecs.declared_format import DeclaredFormat
 from gateway.net.broker.redelivery import Retries
 from gateway.pattern import Pattern
-from gateway.port import Address, Contract, Endpoint
-from gateway.schema.types import STRING, Type
+from gateway.port import Address, Endpoint
 
 PATTERNS: Final = frozenset({Pattern.ONE_WAY, Pattern.REQUEST_REPLY})
 STREAMED: Final = frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE})
@@ -18,6 +15,8 @@ STREAMED: Final = frozenset({Pattern.SERVER_STREAM, Pattern.SUBSCRIBE})
 
 AFTER: Final = "$headers.last-event-id"
 """Where a caller of a stream says that it would go on from a position."""
+
+_IANA: Final = (("iso8859-", "iso-8859-"), ("cp125", "windows-125"), ("ascii", "us-ascii"))
 
 Answers = Literal["none", "one"]
 Mode = Literal["accepted", "reply", "subscribe"]
@@ -65,8 +64,13 @@ class BrokerTarget(Address):
         return self
 
 
-class BrokerEndpoint(JsonSettings, Endpoint):
-    """Base of the Endpoint of a broker's adapter."""
+class BrokerEndpoint(DeclaredFormat, Endpoint):
+    """Base of the Endpoint of a broker's adapter.
+
+    nulls: as Contract has it.
+    """
+
+    nulls: ClassVar[bool] = False
 
     max_message_bytes: int = Field(
         default=1024 * 1024,
@@ -75,62 +79,21 @@ class BrokerEndpoint(JsonSettings, Endpoint):
         description="Largest message either way, in bytes. Keep it within what the broker takes.",
     )
 
-    def consuming(
-        self,
-        what: str,
-        answers: Answers,
-        *,
-        letters: str,
-        claim: str,
-        metadata: Mapping[str, Type],
-        uncertain: frozenset[str] = frozenset(),
-    ) -> Contract:
-        """Of a source. what: how it consumes. letters: where its dead letters go."""
-        asks = answers == "one"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self.format,
-            unknown=self.unknown,
-            metadata=metadata,
-            uncertain=uncertain,
-            headers=self.forwarded,
-            claim=claim,
-            describe=f"consumes {what}{', and replies' if asks else ''}; dead letters go to {letters}",
-        )
+    @property
+    def content_type(self) -> str:
+        """What messages of its own say that they are."""
+        match self.format:
+            case "json":
+                return "application/json"
+            case "text":
+                return f"text/plain; charset={_iana(self.charset)}"
+            case _:
+                return "application/octet-stream"
 
-    def streaming(self, where: str, metadata: Mapping[str, Type], uncertain: frozenset[str] = frozenset()) -> Contract:
-        """Of a target with mode subscribe, whose service is a gateway.follow.Follow. metadata: of each message, but for
-        what it may lack."""
-        told = {name: type_ for name, type_ in metadata.items() if name not in uncertain}
-        return Contract(
-            patterns=STREAMED,
-            format=self.format,
-            unknown=self.unknown,
-            sources={"after": AFTER},
-            endless=True,
-            receipt={**told, "key": STRING},
-            headers=self.forwarded,
-            describe=f"streams what comes from now on to {where}",
-        )
 
-    def publishing(
-        self,
-        where: str,
-        mode: Mode,
-        *,
-        confirmed: str,
-        replied: str,
-        sources: Mapping[str, str],
-        receipt: Mapping[str, Type],
-    ) -> Contract:
-        """Of a target. where: to what it publishes. confirmed, replied: when it answers in each mode."""
-        asks = mode == "reply"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=self.format,
-            unknown=Unknown.DROP,
-            sources=sources,
-            receipt={} if asks else receipt,
-            headers=self.forwarded,
-            describe=f"publishes to {where}, and answers {replied if asks else confirmed}",
-        )
+def _iana(charset: str) -> str:
+    """The name that other languages know, of one of Python's."""
+    for own, name in _IANA:
+        if charset.startswith(own):
+            return name + charset.removeprefix(own)
+    return charset

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway.broker import AFTER, BrokerEndpoint
+from gateway.declared_charset import CONTENT_TYPE, contradiction
 from gateway.live import Live
 from gateway.message import Context, Message
 from gateway.net.broker.settlement import UNLIMITED
@@ -32,12 +33,13 @@ class Follow(StreamService):
         network: Network,
         source: Address,
     ) -> None:
-        limit = endpoint.max_message_bytes
-        # What is too large is for the streams to tell, not a dead letter.
-        side = inbound(name, endpoint.model_copy(update={"max_message_bytes": UNLIMITED}), network)
+        limit, text = endpoint.max_message_bytes, endpoint.format == "text"
+        # What is too large, or in another charset, is for the streams to tell, not a dead letter.
+        side = inbound(name, endpoint.model_copy(update={"max_message_bytes": UNLIMITED, "format": "json"}), network)
         self._live: Live[Kept] = Live(name, side, network.counters, _size, limit)
-        keep = _Keep(self._live, limit)
-        side.bind([Binding(name, source, side.contract(source), Pattern.ONE_WAY, keep, endpoint.forwarded)])
+        keep = _Keep(self._live, limit, endpoint.charset if text else "")
+        wanted = endpoint.forwarded | {CONTENT_TYPE} if text else endpoint.forwarded
+        side.bind([Binding(name, source, side.contract(source), Pattern.ONE_WAY, keep, wanted)])
 
     @property
     def unready(self) -> str:
@@ -62,11 +64,12 @@ class Follow(StreamService):
 
 
 class _Keep(UnaryService):
-    """The Service that the source is bound to."""
+    """The Service that the source is bound to. charset: of texts; empty where messages are something else."""
 
-    def __init__(self, live: Live[Kept], limit: int) -> None:
+    def __init__(self, live: Live[Kept], limit: int, charset: str) -> None:
         self._live = live
         self._limit = limit
+        self._charset = charset
 
     async def call(self, request: Message, context: Context) -> Message:
         kept: Kept
@@ -74,6 +77,8 @@ class _Keep(UnaryService):
             kept = f"{context.peer} has no body"
         elif len(request.body) > self._limit:
             kept = f"{context.peer} is larger than the limit of {self._limit} bytes"
+        elif self._charset and (why := contradiction(request.headers, self._charset)):
+            kept = f"{context.peer}: {why}"
         else:
             # A reply's key is a place to go on from, which there is not.
             key = (request.key or b"").decode(errors="backslashreplace")

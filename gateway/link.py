@@ -292,15 +292,17 @@ class Link:
         text = f"{source.format.name} {decoded} -> {target.format.name} {translation.target}"
 
         def step(format_: Format) -> Step:
+            passes = as_it_is and format_ == target.format
             return request_step(
                 format_.decoder(decoded, source.unknown),
                 bind,
                 sources.apply if sources else None,
                 translation.apply,
                 take,
-                None if as_it_is and format_ == target.format else encode,
+                None if passes else encode,
                 forward,
-                null_passes=decoded == ANY,
+                null_passes=decoded == ANY or (passes and source.nulls and target.nulls),
+                null_is_empty=not source.nulls,
             )
 
         gather = None

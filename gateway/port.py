@@ -73,6 +73,8 @@ class Contract:
     formats, reply_formats: inbound only: in which else a caller may send a request, and may want the reply. Names are
         distinct. Those that the route's types have no form in are left out of Binding.variants.
     request, reply: None where the side is untyped: it then takes the other side's type.
+    nulls: a message may be without a body, which is another one than with an empty body (a log's tombstone). It stays
+        one where both sides have such and its bytes pass; else it is refused, save where neither side has types.
     unknown: what to do with unknown members that come *from* this side.
     params: names that addressing captures (inbound: bound into the request by name unless the mapping takes them;
         outbound: taken out of the request by name, as text).
@@ -105,6 +107,7 @@ class Contract:
     reply_formats: tuple[Format, ...] = ()
     request: Type | None = None
     reply: Type | None = None
+    nulls: bool = False
     unknown: Unknown = Unknown.REJECT
     params: tuple[str, ...] = ()
     open_params: bool = False

@@ -10,7 +10,7 @@ from gateway.bridge import GatherStep, Step
 from gateway.codecs.format import Decode, Encode
 from gateway.mapping import Apply
 from gateway.message import NO_PARAMS, Header, Message
-from gateway.status import Code, Failure
+from gateway.status import Code, Failure, invalid
 
 
 def request_step(
@@ -23,12 +23,13 @@ def request_step(
     forward: frozenset[str] | None,
     *,
     null_passes: bool,
+    null_is_empty: bool,
 ) -> Step:
     """One request, from the inbound's wire form to the outbound's.
 
     encode: None passes the caller's own bytes on, once they are decoded and so known to be right.
     forward: the header names that may cross, or None where the inbound collected no others.
-    null_passes: a message without body stays one; else it is decoded as an empty body.
+    null_passes: a message without body stays one. null_is_empty: else it is decoded as an empty body, or else refused.
     """
 
     def step(message: Message) -> Message:
@@ -38,6 +39,8 @@ def request_step(
         if body is None:
             if null_passes:
                 return _finish(None, None, message, sources, take, _crossing(headers, forward))
+            if not null_is_empty:
+                raise invalid("the message has no body")
             body = b""
         value = decode(body)
         if bind is not None:

@@ -15,7 +15,7 @@ from adapters.amqp.config import DeadLetters, Source
 from adapters.amqp.connection import CLOSE_SECONDS, Connection, log
 from adapters.amqp.delivery import Delivery, delivery_of
 from adapters.amqp.status import BROKEN
-from gateway.codecs.amqp_properties import JSON, PERSISTENT, dead_letter, write
+from gateway.codecs.amqp_properties import PERSISTENT, dead_letter, write
 from gateway.message import Context, Message
 from gateway.net.broker.in_flight import InFlight
 from gateway.net.broker.keeper import bounded
@@ -50,7 +50,7 @@ class Consumer(Channel):
         self._replies = Channel(publishing, f"replies of {queue}")
         replies = [self._replies] if self.source.replies == "one" else []
         self._publishers: Workers[str, Channel] = Workers(self._letters, *replies)
-        self._settlement = Settlement(self.what, counts, consuming.endpoint.max_message_bytes, log)
+        self._settlement = Settlement(self.what, counts, consuming.endpoint, log)
         self._in_flight = InFlight(self.source)
 
     @property
@@ -136,7 +136,7 @@ class Consumer(Channel):
         request = delivery.properties
         properties = write(
             reply.headers,
-            content_type=reply.content_type or JSON,
+            content_type=reply.content_type,
             delivery_mode=PERSISTENT,
             correlation_id=request.correlation_id,
             message_id=reply.message_id,

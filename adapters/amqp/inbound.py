@@ -22,11 +22,11 @@ class AmqpInbound(BrokerInbound[Consumer]):
         self._counts = counts_of(network.counters, name)
         self._consuming = Connection(endpoint, network, f"consumers of {name}")
         self._publishing = Connection(endpoint, network, f"replies and dead letters of {name}")
-        super().__init__(self._consuming, self._publishing)
+        super().__init__(endpoint, network, self._consuming, self._publishing)
 
     def contract(self, address: Source) -> Contract:
         queue = f"queue {address.queue} of {self._endpoint.place}"
-        return self._endpoint.consuming(
+        return self.consuming(
             f"{queue}, {address.prefetch} at once",
             address.replies,
             letters=address.letters.place,

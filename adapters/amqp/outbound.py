@@ -15,7 +15,7 @@ from adapters.amqp.delivery import METADATA, Delivery, delivery_of
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.status import unreachable
 from gateway.broker_sides import BrokerOutbound
-from gateway.codecs.amqp_properties import JSON, PERSISTENT, TRANSIENT, UNCERTAIN, write
+from gateway.codecs.amqp_properties import PERSISTENT, TRANSIENT, UNCERTAIN, write
 from gateway.message import Context, Message
 from gateway.net.broker.pending_replies import PendingReplies
 from gateway.net.broker.reply import GATEWAY_STATUS, message_id, message_of
@@ -48,9 +48,9 @@ class AmqpOutbound(BrokerOutbound[Target]):
         exchange = f"exchange {address.exchange}" if address.exchange else "the default exchange"
         where = f"{exchange} of {self._endpoint.place}, routing key {address.routing_key or 'none'}"
         if address.mode == "subscribe":
-            return self._endpoint.streaming(where, METADATA, UNCERTAIN)
+            return self.streaming(where, METADATA, UNCERTAIN)
         taken = "a queue" if address.mandatory else "the broker"
-        return self._endpoint.publishing(
+        return self.publishing(
             where,
             address.mode,
             confirmed=f"once {taken} has it",
@@ -89,7 +89,7 @@ class Publish(Channel, UnaryService):
         self._address = address
         self._limit = connection.endpoint.max_message_bytes
         self._literals = {param: "" if text.startswith("$") else text for param, text in _texts(address).items()}
-        self._literals["content_type"] = JSON
+        self._literals["content_type"] = connection.endpoint.content_type
         self._headers = [(name, f"header {name}") for name in address.headers]
         self._fixed = {
             "delivery_mode": PERSISTENT if address.persistent else TRANSIENT,

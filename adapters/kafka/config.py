@@ -29,6 +29,7 @@ class Sasl(Section):
 
 
 class Endpoint(BrokerEndpoint):
+    nulls: ClassVar = True  # tombstones
     bootstrap_servers: CalledHosts = Field(
         min_length=1,
         description="host:port of one or several brokers, as a list or with commas; the others are found through them.",

@@ -39,7 +39,7 @@ class Consumer(Client[AIOKafkaConsumer], ConsumerRebalanceListener):  # type: ig
         self.source: Source = binding.address
         self._group = group
         self._producer = producer
-        self._settlement = Settlement(self.what, counts, self.connection.endpoint.max_message_bytes, log)
+        self._settlement = Settlement(self.what, counts, self.connection.endpoint, log)
         self._client: AIOKafkaConsumer | None = None
         self._windows: Windows[TopicPartition, ConsumerRecord] = Windows(
             self.source.max_in_flight,

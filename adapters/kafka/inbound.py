@@ -20,16 +20,15 @@ class KafkaInbound(BrokerInbound[Consumer]):
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network, *, follows: bool = False) -> None:
         self._name = name
-        self._endpoint = endpoint
         self._counts = counts_of(network.counters, name)
         self._producer = Producer(Connection(endpoint, network), UNLIMITED)
-        super().__init__(self._producer, idle=follows)
+        super().__init__(endpoint, network, self._producer, idle=follows)
 
     def contract(self, address: Source) -> Contract:
         topics = ", ".join(address.topic)
         group = self._group(address)
         letters = ", ".join(dict.fromkeys(address.dead_letter_topic(topic) for topic in address.topic))
-        return self._endpoint.consuming(
+        return self.consuming(
             f"topic {topics} as group {group} from {address.start}",
             address.replies,
             letters=letters,

@@ -30,16 +30,15 @@ class KafkaOutbound(BrokerOutbound[Target]):
     """
 
     def __init__(self, name: str, endpoint: Endpoint, network: Network) -> None:
-        self._endpoint = endpoint
         self._late = network.counters.counter(name, "late_replies")
         self._producer = Producer(Connection(endpoint, network), endpoint.max_message_bytes)
         super().__init__(partial(KafkaInbound, follows=True), name, endpoint, network, self._producer)
 
     def contract(self, address: Target) -> Contract:
         if address.mode == "subscribe":
-            return self._endpoint.streaming(f"topic {address.topic}", METADATA)
+            return self.streaming(f"topic {address.topic}", METADATA)
         where = f"partition {address.partition}" if address.partition is not None else f"key {address.key or 'none'}"
-        return self._endpoint.publishing(
+        return self.publishing(
             f"topic {address.topic}, {where}",
             address.mode,
             confirmed="once all in-sync replicas have it",
@@ -58,7 +57,7 @@ class KafkaOutbound(BrokerOutbound[Target]):
             return Publish(address, self._producer)
         key = (address.reply_topic, address.reply_partition)
         replies = self.worker(key, lambda: Replies(self._producer, *key, self._late))
-        return Request(address, self._producer, replies, contract.headers, self._endpoint.max_message_bytes)
+        return Request(address, self._producer, replies, contract.headers)
 
 
 class Publish(UnaryService):
@@ -68,9 +67,10 @@ class Publish(UnaryService):
         self._topic = address.topic
         self._partition = address.partition
         self._producer = producer
+        self._endpoint = producer.connection.endpoint
 
     async def call(self, request: Message, context: Context) -> Message:
-        identity, headers = request_headers(request, context)
+        identity, headers = request_headers(request, context, self._endpoint.content_type)
         return Message(None, params={**await self._publish(request, headers), "id": identity})
 
     async def _publish(self, request: Message, headers: ByteHeaders) -> dict[str, Any]:
@@ -80,13 +80,10 @@ class Publish(UnaryService):
 class Request(Publish):
     """The Service of one topic whose consumers reply to another."""
 
-    def __init__(
-        self, address: Target, producer: Producer, replies: Replies, wanted: frozenset[str], limit: int
-    ) -> None:
+    def __init__(self, address: Target, producer: Producer, replies: Replies, wanted: frozenset[str]) -> None:
         super().__init__(address, producer)
         self._replies = replies
         self._wanted = wanted
-        self._limit = limit
         self._asking: ByteHeaders = [(REPLY_TO, address.reply_topic.encode())]
         if address.reply_partition is not None:
             self._asking.append((REPLY_PARTITION, b"%d" % address.reply_partition))
@@ -94,7 +91,7 @@ class Request(Publish):
     async def call(self, request: Message, context: Context) -> Message:
         with await self._replies.ask() as question:
             asking = [*self._asking, (CORRELATION_ID, question.correlation_id.encode())]
-            _, headers = request_headers(request, context, asking, ASKING)
+            _, headers = request_headers(request, context, self._endpoint.content_type, asking, ASKING)
             await self._publish(request, headers)
             record = await question.reply
-        return told(record.value, record.headers, self._wanted, self._limit)
+        return told(record.value, record.headers, self._wanted, self._endpoint.max_message_bytes)

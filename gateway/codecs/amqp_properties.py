@@ -12,7 +12,6 @@ from gateway.message import MESSAGE_ID, TRACEPARENT, Header, trace_of
 from gateway.schema.types import INT32, STRING, TIMESTAMP, Scalar
 from gateway.status import invalid
 
-JSON: Final = "application/json"
 SHORT_BYTES: Final = 255  # of a short string, such as a name or a routing key
 NESTING: Final = 64
 LONGEST_SECONDS: Final = 30 * 24 * 3600  # an expiration that brokers take, who count milliseconds with 32 bits
@@ -38,7 +37,11 @@ _NAMES: Final = (
 )
 _FLAGS: Final = {name: 1 << (15 - number) for number, name in enumerate(_NAMES)}
 _OCTETS: Final = frozenset({"delivery_mode", "priority"})
-_IDS: Final[Mapping[str, str]] = {MESSAGE_ID: "message_id", "correlation-id": "correlation_id"}
+_INSTEAD: Final[Mapping[str, str]] = {
+    MESSAGE_ID: "message_id",
+    "correlation-id": "correlation_id",
+    "content-type": "content_type",
+}
 """Headers of the gateway that properties are instead."""
 
 _TEXTS: Final = ("content_type", "correlation_id", "reply_to", "message_id", "type", "user_id", "app_id")
@@ -101,7 +104,7 @@ class Properties(msgspec.Struct, gc=False):
         return seconds * 1_000_000 if seconds > _LATEST else seconds * 1_000_000_000
 
     def metadata(self, wanted: frozenset[str]) -> tuple[list[Header], str]:
-        """The headers of these names, the ids of the message among them, and the trace context."""
+        """The headers of these names, the ids and content type of the message among them, and the trace context."""
         found: list[Header] = []
         trace = ""
         for name, value in self.headers.items():
@@ -110,7 +113,7 @@ class Properties(msgspec.Struct, gc=False):
                 trace = trace_of(value) or trace
             elif lower in wanted and (text := header_text(value)) is not None:
                 found.append((lower, text))
-        for name, field in _IDS.items():
+        for name, field in _INSTEAD.items():
             known: str = getattr(self, field)
             if known and name in wanted and not any(name == header for header, _ in found):
                 found.append((name, known))
@@ -131,14 +134,15 @@ def write(
     """Properties of a message of our own; an empty text and None are left out. Raises Failure(INVALID_ARGUMENT) for
     what has no room.
 
-    headers: an id among them becomes the property, where it is not given.
+    headers: an id among them becomes the property, where it is not given; a content type in any case.
     trace: the trace context, instead of one among the headers.
     patience: the expiration, in seconds.
     """
     carried: list[Header] = []
     for name, value in headers:
-        field = _IDS.get(name)
-        if field is not None and properties.get(field, "") in ("", text := _string(value)):
+        field = _INSTEAD.get(name)
+        own = "" if field is None or field == "content_type" else properties.get(field, "")
+        if field is not None and own in ("", text := _string(value)):
             properties[field] = text
         elif name != TRACEPARENT or not trace:
             carried.append((name, value))

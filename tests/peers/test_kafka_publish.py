@@ -32,10 +32,11 @@ async def test_record_and_receipt(kafka: Bootstrap, topic: str) -> None:
     assert records[0].headers == {
         "tenant": "zürich".encode(),
         "blob-bin": b"\x00\xff",
+        "content-type": b"application/json",
         "message-id": first.params["id"].encode(),
         "traceparent": TRACE.encode(),
     }
-    assert records[1].headers == {"message-id": b"mine"}
+    assert records[1].headers == {"content-type": b"application/json", "message-id": b"mine"}
     assert first.body is None
     assert dict(first.params) == {
         "topic": topic,
@@ -59,6 +60,7 @@ async def test_tombstone_needs_a_key(kafka: Bootstrap, topic: str) -> None:
     assert (refused.value.code, refused.value.sent) == (Code.INVALID_ARGUMENT, False)
     (record,) = read(kafka, topic, 1)
     assert (record.key, record.value) == (b"gone", None)
+    assert set(record.headers) == {"message-id"}
 
 
 @both

@@ -301,7 +301,8 @@ async def test_reply(kafka: Bootstrap, topic: str) -> None:
         b"two": b"re:2",
     }
     assert by_id[b"two"].partition == 1
-    assert by_id[b"two"].headers.keys() == {"correlation-id", "message-id", "tenant"}
+    assert by_id[b"two"].headers.keys() == {"content-type", "correlation-id", "message-id", "tenant"}
+    assert by_id[b"two"].headers["content-type"] == b"application/json"
     assert sorted(body or b"" for body in handler.bodies) == [b"1", b"2", b"3", b"4"]
     assert counter(network, "discarded_replies") == 2
 

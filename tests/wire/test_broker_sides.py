@@ -52,10 +52,10 @@ class Toy(BrokerInbound[Worker]):
     def __init__(self, name: str, endpoint: BrokerEndpoint, network: Network) -> None:
         self.log: list[str] = []
         self.made: dict[str, Worker] = {}
-        super().__init__(Worker(self.log, "reader"), Worker(self.log, "writer"))
+        super().__init__(endpoint, network, Worker(self.log, "reader"), Worker(self.log, "writer"))
 
     def contract(self, address: Source) -> Contract:
-        return BrokerEndpoint().consuming("toys", address.replies, letters="", claim="", metadata={})
+        return self.consuming("toys", address.replies, letters="", claim="", metadata={})
 
     def consumer(self, binding: Binding) -> Worker:
         worker = self.made[binding.address.name] = Worker(self.log, binding.address.name)
@@ -116,7 +116,7 @@ async def test_an_inbound_has_one_consumer_per_address_over_its_clients() -> Non
 async def test_an_outbound_streams_an_address_once_and_publishes_to_the_others() -> None:
     side = Out()
     await side.load()
-    contract = Contract(patterns=frozenset(), format=BrokerEndpoint().format)
+    contract = Contract(patterns=frozenset(), format=BrokerEndpoint().json_format)
     streamed = Target(name="a", mode="subscribe")
     follow = side.service(streamed, contract, Pattern.SERVER_STREAM)
     assert side.unready == "", "a stream does not need what publishes"

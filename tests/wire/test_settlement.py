@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
+from gateway.broker import BrokerEndpoint
 from gateway.message import Message
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.reply import Reply, message_of, reply_of
@@ -17,6 +18,7 @@ from gateway.net.counters import Counters
 from gateway.status import Code, Failure, invalid
 
 NEVER = float("inf")
+ENDPOINT = BrokerEndpoint(max_message_bytes=100)
 
 
 class Letter(msgspec.Struct):
@@ -66,7 +68,7 @@ class Courier:
 class Desk:
     def __init__(self) -> None:
         self.counters = Counters()
-        self.settlement = Settlement("toy", counts_of(self.counters, "toy"), 100, logging.getLogger("toy"))
+        self.settlement = Settlement("toy", counts_of(self.counters, "toy"), ENDPOINT, logging.getLogger("toy"))
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.redelivery = Redelivery(
             Retries.model_validate({"max_deliveries": 3, "backoff": "1ms", "max_backoff": "2ms"}), self.ending
@@ -149,7 +151,8 @@ async def test_answered_and_the_same_reply_again_until_it_is_taken() -> None:
     assert courier.tries == 1
     assert len({reply.message_id for reply in courier.sent}) == 1, "duplicates bear the same message id"
     assert (courier.sent[0].body, courier.sent[0].headers) == (b"re", [("tenant", "a")])
-    assert reply_of(Message(b"", [("message-id", b"own")])).message_id == "own"
+    assert courier.sent[0].content_type == "application/json"
+    assert reply_of(Message(b"", [("message-id", b"own")]), "").message_id == "own"
 
 
 async def test_failures_are_replies_after_bounded_tries() -> None:

@@ -47,12 +47,18 @@ def byte_headers(headers: Iterable[Header], without: frozenset[str] = frozenset(
 
 
 def request_headers(
-    request: Message, context: Context, asking: ByteHeaders | None = None, own: frozenset[str] = OWN
+    request: Message,
+    context: Context,
+    content_type: str,
+    asking: ByteHeaders | None = None,
+    own: frozenset[str] = OWN,
 ) -> tuple[str, ByteHeaders]:
-    """(message id, headers) of what is published for a caller. asking: those that a reply needs. own: OWN, and names
-    that are as little the caller's."""
+    """(message id, headers) of what is published for a caller. content_type: where the caller gives none, of what has a
+    body. asking: those that a reply needs. own: OWN, and names that are as little the caller's."""
     identity = message_id(request.headers)
     headers = byte_headers(request.headers, own)
+    if request.body is not None:
+        _say(headers, content_type)
     headers += asking or ()
     headers.append((MESSAGE_ID, identity.encode()))
     if context.trace:
@@ -63,10 +69,14 @@ def request_headers(
 def reply_headers(reply: Reply, correlation_id: bytes) -> ByteHeaders:
     """Of what is published for whoever asked."""
     headers = byte_headers(reply.headers)
+    _say(headers, reply.content_type)
     headers += [(MESSAGE_ID, reply.message_id.encode()), (CORRELATION_ID, correlation_id)]
-    if reply.content_type:
-        headers.append((CONTENT_TYPE, reply.content_type.encode()))
     return headers
+
+
+def _say(headers: ByteHeaders, content_type: str) -> None:
+    if all(name != CONTENT_TYPE for name, _ in headers):
+        headers.append((CONTENT_TYPE, content_type.encode()))
 
 
 def correlation_of(headers: Sequence[tuple[str, bytes | None]]) -> str:

@@ -23,19 +23,18 @@ _OWN: Final = frozenset({GATEWAY_STATUS, CORRELATION_ID, MESSAGE_ID})
 
 
 class Reply(msgspec.Struct, gc=False):
-    """To be sent. message_id: the same however often it is sent. content_type: empty for what the protocol's messages
-    have else."""
+    """To be sent. message_id: the same however often it is sent."""
 
     body: bytes
     headers: Sequence[Header]
     message_id: str
-    content_type: str = ""
+    content_type: str
 
 
-def reply_of(message: Message) -> Reply:
+def reply_of(message: Message, content_type: str) -> Reply:
     """A route's reply."""
     headers = [header for header in message.headers if header[0] not in _OWN]
-    return Reply(message.body or b"", headers, message_id(message.headers))
+    return Reply(message.body or b"", headers, message_id(message.headers), content_type)
 
 
 def error_reply(failure: Failure) -> Reply:

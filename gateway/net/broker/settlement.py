@@ -39,6 +39,15 @@ D = TypeVar("D", bound=Delivery)
 D_contra = TypeVar("D_contra", bound=Delivery, contravariant=True)
 
 
+class Settings(Protocol):
+    """Of the endpoint. max_message_bytes: of a body either way. content_type: of its replies."""
+
+    @property
+    def max_message_bytes(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+
+
 class Courier(Protocol[D_contra]):
     """What a broker's consumer does with a delivery. All raise Failure."""
 
@@ -76,15 +85,15 @@ class Settlement:
     """Of one consumer.
 
     what: the consumer, for logs.
-    limit: of a body either way, in bytes.
     unready: why a delivery can't be buried, which is tried for ever.
     """
 
-    def __init__(self, what: str, counts: Counts, limit: int, log: logging.Logger) -> None:
+    def __init__(self, what: str, counts: Counts, settings: Settings, log: logging.Logger) -> None:
         self.unready = ""
         self._what = what
         self._counts = counts
-        self._limit = limit
+        self._limit = settings.max_message_bytes
+        self._content_type = settings.content_type
         self._log = log
 
     async def settle(
@@ -102,7 +111,7 @@ class Settlement:
                 raise invalid(f"the message is larger than the limit of {self._limit} bytes")
             message = await courier.deliver(delivery)
             if delivery.asks:
-                told = reply_of(message)
+                told = reply_of(message, self._content_type)
             elif message.body is not None:
                 self._counts.discarded_replies.add()
 
