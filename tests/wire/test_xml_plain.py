@@ -8,13 +8,18 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from support.plain import plain, shown
+from support.soap_service import SCHEMAS
 from test_protobuf_codec import EVERYTHING, SCHEMA, Everything, everythings
+from test_xml_codec import LEAST
 
+from gateway.binding import relaxed
 from gateway.codecs.format import NoFormError, Unknown
 from gateway.codecs.protobuf.format import ProtobufFormat
+from gateway.codecs.xml.format import SoapFormat
 from gateway.codecs.xml.plain import XmlFormat
 from gateway.schema.idl.json.hint import JsonHint, XmlObject
 from gateway.schema.idl.xml.document import parse_xml
+from gateway.schema.idl.xml.wsdl import Wsdl
 from gateway.schema.types import (
     ANY,
     BOOL,
@@ -224,3 +229,17 @@ def test_recursive_records_work() -> None:
     node.fields = (Field("name", STRING), Field("next", node))
     value = {"name": "a", "next": {"name": "b", "next": {}}}
     assert decode(etree.tostring(encode(value, node)), node) == value
+
+
+def test_a_record_from_xsd_keeps_its_own_names_and_namespaces() -> None:
+    request = Wsdl(SCHEMAS / "everything.wsdl").port().operation("Echo").request
+    assert isinstance(request, Record)
+    value = plain(request, LEAST)
+    soap = SoapFormat().encoder(request)(value)
+    body = XmlFormat().encoder(request)(value)
+    assert etree.canonicalize(body.decode()) == etree.canonicalize(soap)
+    read = XmlFormat().decoder(request, Unknown.REJECT)(parse_xml(body))
+    assert shown(request, read) == shown(request, value)
+    # The path of an address may bring a field, which is then not required in the body.
+    loose = relaxed(request, ["id"])
+    assert XmlFormat().encoder(loose)(plain(loose, LEAST)) == body
