@@ -80,13 +80,13 @@ class Consumer(Channel):
     async def prepare(self, channel: AbstractChannel) -> None:
         source = self.source
         await topology.queue(channel, source.queue, source.declare)
-        if self._in_flight.ended:  # a channel that was lost meanwhile
-            return
         await channel.basic_qos(prefetch_count=source.prefetch)
         moved = "the queue was deleted or moved"
         channel.on_consumer_cancel_callbacks.add(lambda _: self.renew(channel, moved))
-        await channel.basic_consume(source.queue, self._take, consumer_tag=TAG)
-        log.info("amqp queue %s: consuming", source.queue)
+        if not self._in_flight.ended:
+            await channel.basic_consume(source.queue, self._take, consumer_tag=TAG)
+        if self._in_flight.ended:  # meanwhile: what is given back would come again and again
+            await channel.basic_cancel(TAG)
 
     def lost(self) -> None:
         """What was taken is no longer the gateway's."""

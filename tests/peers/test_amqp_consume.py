@@ -5,9 +5,11 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
+from aiormq.channel import Channel as AmqpChannel
 from support.amqp_gateway import binding, consuming, endpoint, name, source
 from support.amqp_peer import ask, channel, declare, publish, ready, take
 from support.handler import Handler
@@ -205,6 +207,27 @@ async def test_drain_finishes_what_runs_and_gives_back_the_rest(rabbitmq: str) -
         assert len(handler.requests) == 2
     left = await asyncio.to_thread(take, rabbitmq, queue, 2)
     assert {(message.body, message.redelivered) for message in left} == {(b"waits", True), (b"new", False)}
+
+
+async def test_a_drain_while_it_begins_to_consume(rabbitmq: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = name()
+    declare(rabbitmq, queue)
+    publish(rabbitmq, queue, b"1", b"2", b"3")
+    consume = AmqpChannel.basic_consume
+    handler = Handler()
+    async with consuming(endpoint(rabbitmq), source(queue, declare=None), handler, ready=False) as side:
+
+        async def late(*given: Any, **more: Any) -> Any:
+            await side.drain()
+            return await consume(*given, **more)
+
+        monkeypatch.setattr(AmqpChannel, "basic_consume", late)
+        await until(lambda: not side.unready, lambda: side.unready)
+        with channel(rabbitmq) as open_:
+            state = open_.queue_declare(queue, passive=True).method
+            assert state.consumer_count == 0
+        await until(lambda: ready(rabbitmq, queue) == 3)
+    assert not handler.requests
 
 
 async def test_stop_gives_back_what_runs(rabbitmq: str) -> None:
