@@ -109,6 +109,21 @@ async def test_what_can_not_be_read_has_a_new_one() -> None:
             assert len(ids) == 1 and MADE.fullmatch(ids[0].decode())
 
 
+async def test_a_handshake_tells_it_too() -> None:
+    routes = config("http://127.0.0.1:1")
+    routes["endpoints"]["ws"] = {"protocol": "websocket", "listen": "127.0.0.1:0"}
+    routes["endpoints"]["web"] = {"protocol": "http", "listen": "127.0.0.1:0"}
+    routes["routes"]["talk"] = {
+        "from": {"endpoint": "ws", "path": "/talk"},
+        "to": {"endpoint": "up", "method": "POST", "path": "/ok"},
+    }
+    async with (
+        gateway(routes) as http,
+        http.session.ws_connect(f"{http.url}/talk", headers={"X-Request-Id": "w"}) as ws,
+    ):
+        assert told(ws._response.headers) == "w"
+
+
 async def test_it_goes_upstream_where_the_endpoints_forward_it() -> None:
     async with served("X-Request-Id") as (http, up):
         _, headers, _ = await http.request("POST", "/ok", json={}, headers={"x-request-id": "mine"})

@@ -342,7 +342,7 @@ class HttpServer:
                 exchange.params = captures
             reply = await handler(exchange)
             if isinstance(reply, HttpUpgrade):
-                return await self._sockets.serve(request, reply, self._rejections(handler))
+                return await self._sockets.serve(request, reply, self._rejections(handler), exchange.request_id)
             if reply.failure is not None:
                 self._rejections(handler).add(reply.failure)
             body = reply.body

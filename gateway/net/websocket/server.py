@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import hdrs, web
 
+from gateway.message import REQUEST_ID
 from gateway.net.counters import Rejections
 from gateway.net.http.connection import problem
 from gateway.net.http.failure import HttpRefusal
@@ -67,10 +68,12 @@ class WebSocketServer:
     def __len__(self) -> int:
         return len(self._sockets)
 
-    async def serve(self, request: web.BaseRequest, upgrade: HttpUpgrade, rejections: Rejections) -> web.StreamResponse:
+    async def serve(
+        self, request: web.BaseRequest, upgrade: HttpUpgrade, rejections: Rejections, request_id: str
+    ) -> web.StreamResponse:
         """Shake hands and serve; or the response that says why not.
 
-        rejections: counts handshakes and connections that are refused.
+        rejections: counts handshakes and connections that are refused. request_id: told where it is accepted.
         """
         try:
             subprotocol = _judge(request, upgrade)
@@ -87,6 +90,7 @@ class WebSocketServer:
             timeout=STOP_SECONDS,
         )
         response.headers.extend(upgrade.headers)
+        response.headers[REQUEST_ID] = request_id
         await response.prepare(request)
         socket = WebSocket(response, upgrade.limits, subprotocol)
         if self._draining:
