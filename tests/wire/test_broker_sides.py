@@ -149,7 +149,7 @@ async def test_clients_that_no_consumer_needs_do_not_begin() -> None:
     class Idle(Toy):
         def __init__(self) -> None:
             self.log, self.made = log, {}
-            BrokerInbound.__init__(self, Worker(log, "writer"), idle=True)
+            BrokerInbound.__init__(self, BrokerEndpoint(), Network(Path()), Worker(log, "writer"), idle=True)
 
     side = Idle()
     await side.load()
