@@ -21,22 +21,23 @@ MOST = 200
 """Publications until somebody must have heard one."""
 
 
-def _said(case: Case) -> list[Specimen]:
+def _said(case: Case, name: str) -> list[Specimen]:
     if case.inbound.requests is Count.NONE:
         return []
     count = 3 if case.inbound.requests is Count.MANY else 1
-    return [{**specimen(number), "label": f"{SAID} {number}"} for number in range(count)]
+    return [{**specimen(number), "label": f"{SAID} by {name} {number}"} for number in range(count)]
 
 
 class Listener:
     """A call that has no end of its own.
 
-    told: all that came. call: how it ended.
+    name: who says what it says. told: all that came. call: how it ended.
     """
 
-    def __init__(self, pair: Pair, case: Case) -> None:
+    def __init__(self, pair: Pair, case: Case, name: str) -> None:
         self._case = case
-        self.said = _said(case)
+        self._name = name
+        self.said = _said(case, name)
         self.told: list[Any] = []
         self.call = asyncio.create_task(pair.caller.listen(case, self.said, self.told))
 
@@ -47,7 +48,8 @@ class Listener:
 
     @property
     def echoed(self) -> list[Any]:
-        return [one for one in self.told if one["label"].startswith(SAID)]
+        """What it has said itself."""
+        return [one for one in self.told if one["label"].startswith(f"{SAID} by {self._name} ")]
 
     @property
     def stands(self) -> bool:
@@ -57,9 +59,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def _listening(pair: Pair, case: Case) -> AsyncIterator[Listener]:
+async def _listening(pair: Pair, case: Case, name: str = "one") -> AsyncIterator[Listener]:
     """It leaves at the end."""
-    listener = Listener(pair, case)
+    listener = Listener(pair, case, name)
     try:
         yield listener
     finally:
@@ -115,7 +117,7 @@ async def test_leaving(pair: Pair, heard_case: Case) -> None:
     """A caller that leaves ends its own call, and nobody else's."""
     case = heard_case
     async with _listening(pair, case) as listener:
-        async with _listening(pair, case) as leaver:
+        async with _listening(pair, case, "another") as leaver:
             published = await _publish_until(pair, case, lambda: listener.stands and leaver.stands)
             assert not leaver.call.done()
             assert pair.in_flight(case) == 2
@@ -155,7 +157,7 @@ async def test_first(pair: Pair, first_case: Case) -> None:
 
 async def _asked(pair: Pair, case: Case, calls: int) -> asyncio.Task[list[Any]]:
     """A call, which is the so many-th. Who converses has spoken, and does not hear itself."""
-    said = _said(case)
+    said = _said(case, "one")
     call = asyncio.create_task(pair.caller.call(case, said))
     if case.outbound is Pattern.BIDI:
         assert exact(await pair.backend.record.ended(calls)) == exact([said] * calls)
