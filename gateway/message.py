@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from random import getrandbits
+from itertools import count
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -34,13 +35,15 @@ def trace_of(value: object) -> str:
     return value if isinstance(value, str) and _TRACE.fullmatch(value) else ""
 
 
+_PROCESS: Final = token_hex(8)
+_requests: Final = count()
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 
 
 def request_id_of(value: str | None) -> str:
     """A caller's request id, or a new one: no secret, and unique but for chance. What is not short and plain text is
     none: it would stand in logs."""
-    return value if value and _REQUEST_ID.fullmatch(value) else f"{getrandbits(128):032x}"
+    return value if value and _REQUEST_ID.fullmatch(value) else f"{_PROCESS}{next(_requests):016x}"
 
 
 class Message(msgspec.Struct, gc=False):

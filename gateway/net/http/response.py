@@ -50,21 +50,29 @@ class HttpResponse:
         if self.keep_alive is None:
             self.keep_alive = request.keep_alive
         if not self.keep_alive:
-            end = b"%b\r\nConnection: close\r\n\r\n" % self._request_id
+            end = b"Connection: close\r\n\r\n"
         elif request.version.minor:
-            end = b"%b\r\n\r\n" % self._request_id
+            end = b"\r\n"
         else:
-            end = b"%b\r\nConnection: keep-alive\r\n\r\n" % self._request_id
+            end = b"Connection: keep-alive\r\n\r\n"
         body = self._body
+        told = self._request_id
         if self._status in _BODILESS:
-            data = b"%bDate: %b\r\nX-Request-Id: %b" % (self._head, _date(), end)
+            data = b"%bDate: %b\r\nX-Request-Id: %b\r\n%b" % (self._head, _date(), told, end)
         elif request.method == hdrs.METH_HEAD:
-            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b" % (self._head, len(body), _date(), end)
-        else:
-            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b%b" % (
+            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b" % (
                 self._head,
                 len(body),
                 _date(),
+                told,
+                end,
+            )
+        else:
+            data = b"%bContent-Length: %d\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b" % (
+                self._head,
+                len(body),
+                _date(),
+                told,
                 end,
                 body,
             )
