@@ -136,7 +136,7 @@ async def test_an_outbound_connects_when_it_is_given_something_to_publish() -> N
     await side.load()
     await side.start()
     assert side.log == ["client loads"]
-    contract = Contract(patterns=frozenset(), format=BrokerEndpoint().format)
+    contract = Contract(patterns=frozenset(), format=BrokerEndpoint().json_format)
     for name in ("a", "b"):
         side.service(Target(name=name), contract, Pattern.ONE_WAY)
     await side.stop()
