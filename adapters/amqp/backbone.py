@@ -46,15 +46,16 @@ def _durable(stream: str, settings: Settings) -> Source:
 
 def live(exchange: str, routing_key: str = "#") -> Source:
     """Where what is published from now on comes to this process alone."""
+    name = exchange.removeprefix("amq.")  # which no queue's name may begin with
     return Source(
-        queue=f"{exchange}.live.{uuid4().hex}",
+        queue=f"{name}.live.{uuid4().hex}",
         declare=QueueDeclaration(
             type="classic",
             bindings=(QueueBinding(exchange=exchange, routing_key=routing_key),),
             arguments={"x-expires": LIVE_EXPIRES_MILLISECONDS},
         ),
         prefetch=LIVE_PREFETCH,
-        dead_letters=DeadLetters(routing_key=f"{exchange}.live.dead-letters"),
+        dead_letters=DeadLetters(routing_key=f"{name}.live.dead-letters"),
     )
 
 
