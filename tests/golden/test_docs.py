@@ -15,7 +15,7 @@ from gateway.observe import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXTRA = {"Formats of bodies", "Conversations", "Webhooks", "Backbone", "Streams"}
+EXTRA = {"Formats of bodies", "Formats of messages", "Conversations", "Webhooks", "Backbone", "Streams"}
 """Sections that not every protocol has."""
 EXAMPLES = [
     pytest.param(block, page.parent.name == "protocols", id=f"{page.parent.name}-{page.stem}-{number}")

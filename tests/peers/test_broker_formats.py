@@ -326,3 +326,30 @@ async def test_tombstones_pass_where_bytes_do_and_are_refused_else(tmp_path: Pat
     assert letter.body is None
     assert letter.headers["dead-letter-reason"] == "INVALID_ARGUMENT: the message has no body"
     assert service.given == [{"data": ""}] or service.given == [{}]
+
+
+async def test_events_are_cloudevents_whatever_the_format(broker: Broker, tmp_path: Path) -> None:
+    """On a backbone whose own messages are text in a charset that events are not in."""
+    async with Service({}) as service, aiohttp.ClientSession() as client:
+        sides = endpoints(broker, {"format": "text", "charset": "cp037"}, tmp_path, service)
+        sides["news"] = {"protocol": "events", "backbone": "bus", "stream": f"{broker.name}.news"}
+        if broker.kind == "kafka":
+            broker.create(f"{broker.name}.news")
+        routes = {
+            "publish": {
+                "from": {"endpoint": "web", "method": "POST", "path": "/news"},
+                "to": {"endpoint": "news", "topic": "orders.placed"},
+            },
+            "deliver": {
+                "from": {"endpoint": "news", "topic": "orders.>", "subscription": "all"},
+                "to": {"endpoint": "service", "method": "POST", "path": "/news"},
+            },
+        }
+        async with serving(tmp_path, sides, routes):
+            async with client.post(f"http://{sides['web']['listen']}/news", json={"a": "ü"}) as answer:
+                assert answer.status == 202, await answer.text()
+            for _ in range(200):
+                if service.given:
+                    break
+                await asyncio.sleep(0.05)
+    assert service.given == [{"a": "ü"}]

@@ -195,6 +195,13 @@ def test_header_values_as_text(value: Any, text: str | bytes | None) -> None:
     assert header_text(value) == text
 
 
+def test_a_content_type_among_headers_is_the_property_and_the_other_way_round() -> None:
+    found = read(write([("content-type", "image/png")], content_type="application/octet-stream"))
+    assert (found.content_type, found.headers) == ("image/png", {})
+    assert found.metadata(frozenset({"content-type"}))[0] == [("content-type", "image/png")]
+    assert found.metadata(frozenset())[0] == []
+
+
 def test_ids_among_headers_become_properties_and_none_is_lost() -> None:
     headers: list[Header] = [("message-id", b"m-1"), ("correlation-id", "c-1"), ("traceparent", "old"), ("h", "v")]
     found = read(write(headers, "new"))
