@@ -67,10 +67,11 @@ class Publish(UnaryService):
         self._topic = address.topic
         self._partition = address.partition
         self._producer = producer
-        self._endpoint = producer.connection.endpoint
+        endpoint = producer.connection.endpoint
+        self._content_type, self._limit = endpoint.content_type, endpoint.max_message_bytes
 
     async def call(self, request: Message, context: Context) -> Message:
-        identity, headers = request_headers(request, context, self._endpoint.content_type)
+        identity, headers = request_headers(request, context, self._content_type)
         return Message(None, params={**await self._publish(request, headers), "id": identity})
 
     async def _publish(self, request: Message, headers: ByteHeaders) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class Request(Publish):
     async def call(self, request: Message, context: Context) -> Message:
         with await self._replies.ask() as question:
             asking = [*self._asking, (CORRELATION_ID, question.correlation_id.encode())]
-            _, headers = request_headers(request, context, self._endpoint.content_type, asking, ASKING)
+            _, headers = request_headers(request, context, self._content_type, asking, ASKING)
             await self._publish(request, headers)
             record = await question.reply
-        return told(record.value, record.headers, self._wanted, self._endpoint.max_message_bytes)
+        return told(record.value, record.headers, self._wanted, self._limit)
