@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from gateway.message import Context, Message
-from gateway.pattern import Count, Pattern
+from gateway.pattern import Count, Ends, Pattern
 from gateway.port import Service
 from gateway.status import Code, Failure, invalid
 
@@ -43,8 +43,14 @@ class BridgeError(ValueError):
     """The two patterns don't meet; the message says which word would make them."""
 
 
-def check(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> None:
-    """Raises BridgeError unless the patterns meet, with these words."""
+def check(
+    inbound: Pattern,
+    outbound: Pattern,
+    requests: Requests | None,
+    replies: Replies | None,
+    ends: Ends = Ends.SURELY,
+) -> None:
+    """Raises BridgeError unless the patterns meet, with these words. ends: of the upstream's streams."""
     if inbound is not outbound and Count.NONE in (inbound.requests, outbound.requests):
         raise BridgeError(f"{inbound.label} and {outbound.label} don't meet")
     if inbound.requests is Count.MANY and outbound.requests is Count.ONE:
@@ -55,15 +61,32 @@ def check(inbound: Pattern, outbound: Pattern, requests: Requests | None, replie
             )
     elif requests is not None:
         raise BridgeError(f"requests: {requests.value} has nothing to do for {inbound.label} to {outbound.label}")
+    words: list[Replies] = list(Replies)
+    if ends is Ends.NEVER and outbound.replies is Count.MANY:
+        _check_endless(inbound, outbound, requests, replies)
+        words = [Replies.FIRST]
     coming = replies_of(outbound, requests)
     if inbound.replies is Count.ONE and coming is Count.MANY:
         if replies is None:
             raise BridgeError(
                 f"the upstream sends many replies and the caller takes one: say replies: "
-                f"{', '.join(word.value for word in Replies)}"
+                f"{', '.join(word.value for word in words)}"
             )
     elif replies is not None:
         raise BridgeError(f"replies: {replies.value} has nothing to do for {inbound.label} to {outbound.label}")
+
+
+def _check_endless(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> None:
+    """Raises BridgeError where the caller would never be answered."""
+    if requests is Requests.EACH:
+        raise BridgeError("the upstream's stream has no end, after which the caller's second message could be sent")
+    if inbound.replies is Count.NONE:
+        raise BridgeError(f"the upstream's stream has no end, at which a {inbound.label} call would be done")
+    if inbound.replies is Count.ONE:
+        if inbound.requests is outbound.requests is Count.MANY:
+            raise BridgeError("the upstream's stream has no end, for which the one reply to many requests waits")
+        if replies in (Replies.GATHER, Replies.LAST):
+            raise BridgeError(f"the upstream's stream has no end, for which replies: {replies.value} waits: say first")
 
 
 def replies_of(outbound: Pattern, requests: Requests | None) -> Count:

@@ -15,7 +15,7 @@ from gateway.declared_charset import CONTENT_TYPE, RepliesInCharset, RequestsInC
 from gateway.follow import Follow
 from gateway.net.broker.workers import Consumer, Consumers, Worker, Workers
 from gateway.net.network import Network
-from gateway.pattern import Pattern
+from gateway.pattern import Ends, Pattern
 from gateway.port import Address, Binding, Contract, Inbound, Service
 from gateway.schema.types import STRING, Type
 
@@ -169,7 +169,7 @@ class BrokerOutbound(_Side, ABC, Generic[A]):
             reply=formats.request_type,
             unknown=endpoint.unknown,
             sources={"after": AFTER},
-            endless=True,
+            ends=Ends.NEVER,
             receipt={**told, "key": STRING},
             headers=endpoint.forwarded,
             describe=f"streams what comes from now on to {where}",

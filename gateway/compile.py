@@ -273,7 +273,7 @@ class _Compiler:
         refusal = ""
         for pair in sorted(pairs, key=lambda pair: pair[0] is not pair[1]):
             try:
-                bridge.check(*pair, route.section.requests, route.section.replies)
+                bridge.check(*pair, route.section.requests, route.section.replies, target.ends)
             except BridgeError as error:
                 refusal = refusal or str(error)
             else:

@@ -15,7 +15,7 @@ from gateway.conversion import Finding
 from gateway.document import Document
 from gateway.mapping import Rules, Translation, compile_mapping, compile_sources
 from gateway.observe import AccessLog, Metrics
-from gateway.pattern import Count, Pattern
+from gateway.pattern import Count, Ends, Pattern
 from gateway.port import Binding, Contract, Service
 from gateway.problem import Problem
 from gateway.route import FailureTranslator, Route
@@ -174,7 +174,7 @@ class Link:
                 stream_deadline=leg.stream_deadline,
                 metrics=self._metrics.route(leg.name),
                 access=self._access,
-                endless=leg.target.endless or leg.target_pattern is Pattern.SUBSCRIBE,
+                endless=leg.target.ends is not Ends.SURELY or leg.target_pattern is Pattern.SUBSCRIBE,
             )
 
         variants = {

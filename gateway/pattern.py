@@ -11,6 +11,14 @@ class Count(Enum):
     MANY = "many"
 
 
+class Ends(Enum):
+    """Whether the streams of an address come to an end of their own."""
+
+    SURELY = "surely"
+    PERHAPS = "perhaps"
+    NEVER = "never"
+
+
 class Pattern(Enum):
     """(requests, replies) of a call, seen from the caller."""
 

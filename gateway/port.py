@@ -13,7 +13,7 @@ from gateway.codecs.format import Format, Unknown
 from gateway.journal.subscription import Settings
 from gateway.message import Context, Message
 from gateway.net.network import Network
-from gateway.pattern import Pattern
+from gateway.pattern import Ends, Pattern
 from gateway.schema.types import Record, Type
 from gateway.section import Section
 from gateway.status import ContractError as ContractError
@@ -85,8 +85,8 @@ class Contract:
         ("$params.order_id", "$.customer.id", "$key"). "key" becomes Message.key, others Message.params[name].
     opening: outbound only: as sources, for the head of a call with many requests, which comes before any of them: of
         $params, $headers and $key alone.
-    endless: outbound only: its streams last as long as their callers, and are ended as soon as the process is to stop.
-        Those of Pattern.SUBSCRIBE do in any case.
+    ends: outbound only: whether its streams end of their own accord; those of Pattern.SUBSCRIBE never do. Those that
+        may not are ended as soon as the process is to stop; those that never do meet no word that waits for it.
     receipt: outbound only: names and types that the reply's params carry (one-way delivery).
     failure: the declared failure of this name, or None. Names match by convention (see gateway.schema.names).
     failures: names of all declared failures, where they are declared per operation.
@@ -115,7 +115,7 @@ class Contract:
     uncertain: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
     opening: Mapping[str, str] = field(default_factory=dict)
-    endless: bool = False
+    ends: Ends = Ends.SURELY
     receipt: Mapping[str, Type] = field(default_factory=dict)
     failure: Callable[[str], Record | None] = lambda name: None
     failures: tuple[str, ...] = ()

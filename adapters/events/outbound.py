@@ -17,7 +17,7 @@ from gateway.journal.topic import Filter
 from gateway.message import MESSAGE_ID, TRACEPARENT, Context, Message
 from gateway.net.network import Network
 from gateway.net.tasks import end
-from gateway.pattern import Pattern
+from gateway.pattern import Ends, Pattern
 from gateway.port import Bus, Contract, ContractError, Service, StreamService, UnaryService
 from gateway.schema.types import INT64, STRING, Scalar
 from gateway.status import Code, Failure, invalid
@@ -68,7 +68,7 @@ class EventsOutbound:
             unknown=endpoint.unknown,
             sources=said or heard,
             opening=heard if publishes else {},
-            endless=subscribes,
+            ends=Ends.NEVER if subscribes else Ends.SURELY,
             receipt=present(METADATA if subscribes else RECEIPT, log),
             headers=endpoint.forwarded,
             describe="; ".join(does),

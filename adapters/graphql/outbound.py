@@ -24,7 +24,7 @@ from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
 from gateway.net.websocket.client import WebSocketClient
 from gateway.net.websocket.connection import WebSocketLimits
-from gateway.pattern import Pattern
+from gateway.pattern import Ends, Pattern
 from gateway.port import Contract, ContractError, Service, UnaryService, loaded
 from gateway.schema.idl.graphql.document import GraphqlCall, call_of_document, call_of_field
 from gateway.schema.idl.graphql.reader import GraphqlError, GraphqlSchema, introspection_queries
@@ -95,7 +95,7 @@ class GraphqlOutbound(Targeted[HttpClient]):
             request=operation.request,
             reply=operation.reply,
             unknown=Unknown.DROP,
-            endless=operation.pattern is Pattern.SERVER_STREAM,
+            ends=Ends.PERHAPS,
             headers=self._endpoint.forwarded,
             describe=f"GraphQL {operation.name} at {self._target}{cut}",
             wire=operation,

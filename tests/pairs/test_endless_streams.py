@@ -10,7 +10,7 @@ from support.pairs import Case, Pair
 from support.peers import RefusedError
 from support.specimen import Specimen, bare, exact, refused, specimen
 
-from gateway.pattern import Count, Pattern
+from gateway.pattern import Count, Ends, Pattern
 from gateway.status import Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -98,7 +98,7 @@ async def _ended(pair: Pair, listener: Listener, case: Case) -> None:
 async def test_stream(pair: Pair, heard_case: Case) -> None:
     """The caller is told all that is published from some moment on, in its order, until something can't be read."""
     case = heard_case
-    assert pair.contract(case).endless, "streams that others end are no replies to the caller"
+    assert pair.contract(case).ends is Ends.NEVER, "streams that others end are no replies to the caller"
     async with _listening(pair, case) as listener:
         published = await _publish_until(pair, case, lambda: listener.stands)
         for one in (bare(), specimen(MOST), specimen(MOST + 1)):
@@ -133,7 +133,7 @@ async def test_leaving(pair: Pair, heard_case: Case) -> None:
 async def test_first(pair: Pair, first_case: Case) -> None:
     """The caller is told the first that is published after it has asked, or that it can't be read."""
     case = first_case
-    assert pair.contract(case).endless
+    assert pair.contract(case).ends is Ends.NEVER
     call = await _asked(pair, case, 1)
     published = await _publish_until(pair, case, call.done)
     (told,) = await call

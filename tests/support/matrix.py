@@ -1,7 +1,6 @@
 """The matrix: which pairs of protocols meet in which patterns, written from the results of the pair suite."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -40,19 +39,19 @@ enums, maps, alternatives, null and absent, lists of one, recursive types. *refu
 when routes are loaded (below). ✗ means that this run failed there.
 """
 VALUES: Final = "test_values_survive"
+ENDLESS: Final = "has no end"
 REFUSALS: Final = "test_patterns_that_do_not_meet"
 _WORDS: Final = """## Words
 
 Where patterns differ in number, a route says with one word each how `requests:` and `replies:` meet. All of these were
-tried in every pair that has the patterns, but for what waits for the end of a stream that has none (∞), and is not
-shown above: `replies: gather` and `last`, `requests: each`, a caller that takes no reply, and one that sends many
-requests into a conversation of which it takes one reply. Of `replies:` there is `first`.
+tried in every pair that has the patterns.
 
 | patterns | requests | replies |
 |---|---|---|"""
 _REFUSED: Final = """## Refused
 
-Everything else is refused when the routes are loaded: a word that is missing, and a word that has nothing to do.
+Everything else is refused when the routes are loaded: a word that is missing, a word that has nothing to do, and what
+waits for the end of a stream that has none (∞).
 
 | patterns | refused | because |
 |---|---|---|"""
@@ -84,9 +83,12 @@ class Matrix:
         lines += [f"| | {' | '.join(f'→ {target}' for target in protocols)} |", "|---" * (len(protocols) + 1) + "|"]
         for source in protocols:
             lines.append(f"| **{source}** | {' | '.join(cells[source, target] for target in protocols)} |")
-        found = sorted((case for pair in cells for case in cases(*pair)), key=lambda case: case.endless)
-        every = [replace(case, endless=False) for case in found]
-        lines += ["", _WORDS, *_rows(every, _words), "", _REFUSED, *_rows(every, _refusals)]
+        every = [case for pair in cells for case in cases(*pair)]
+        ending = [case for case in every if not case.endless]
+        endless = [case for case in every if case.endless]
+        waiting = [case for case in endless if ENDLESS in case.refusal]
+        lines += ["", _WORDS, *_rows(ending, _words), *_rows(endless, _words)]
+        lines += ["", _REFUSED, *_rows(ending, _refusals), *_rows(waiting, _refusals)]
         return "\n".join(lines) + "\n"
 
     def _cell(self, source: str, target: str) -> str:
@@ -99,8 +101,7 @@ class Matrix:
         lines = []
         for patterns, met in _by_patterns(case for case in cases(source, target) if not case.refusal):
             bad = [case.words or "without words" for case in met if fails(case.id)]
-            endless = " ∞" if all(case.endless for case in met) else ""
-            lines.append(f"{_title(*patterns)}{endless} {'✗ (' + '; '.join(bad) + ')' if bad else '✓'}")
+            lines.append(f"{_title(*patterns, met)} {'✗ (' + '; '.join(bad) + ')' if bad else '✓'}")
         whole = [("any values", VALUES), ("refusals", REFUSALS)]
         return "<br>".join([*lines, *(f"*{title}* {'✗' if fails(name) else '✓'}" for title, name in whole)])
 
@@ -113,8 +114,9 @@ class Matrix:
         return (f" Run on {' and on '.join(used)}." if used else "") + "".join(skipped)
 
 
-def _title(inbound: Pattern, outbound: Pattern) -> str:
-    return inbound.label if inbound is outbound else f"{inbound.label} → {outbound.label}"
+def _title(inbound: Pattern, outbound: Pattern, met: Sequence[Case]) -> str:
+    title = inbound.label if inbound is outbound else f"{inbound.label} → {outbound.label}"
+    return f"{title} ∞" if all(case.endless for case in met) else title
 
 
 def _by_patterns(found: Iterable[Case]) -> list[tuple[tuple[Pattern, Pattern], list[Case]]]:
@@ -134,7 +136,7 @@ def _rows(every: Sequence[Case], describe: Callable[[Sequence[Case]], list[tuple
     alike: dict[tuple[str, str], list[str]] = {}
     for patterns, met in _by_patterns(every):
         for said in describe(met):
-            alike.setdefault(said, []).append(_title(*patterns))
+            alike.setdefault(said, []).append(_title(*patterns, met))
     return [f"| {'<br>'.join(patterns)} | {left} | {right} |" for (left, right), patterns in alike.items()]
 
 

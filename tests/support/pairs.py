@@ -12,7 +12,7 @@ import pytest
 
 from gateway import bridge, registry
 from gateway.bridge import BridgeError, Replies, Requests
-from gateway.pattern import Count, Pattern
+from gateway.pattern import Count, Ends, Pattern
 from gateway.port import Contract, Side
 from gateway.runtime import Runtime
 from support.answers import answers
@@ -74,18 +74,6 @@ class Case:
             and (self.outbound is Pattern.BIDI or self.requests is Requests.EACH)
         )
 
-    @property
-    def answered(self) -> bool:
-        """Whether the caller is ever told anything: an endless stream is never gathered, has no last message, and lets
-        no other call come after it; with many requests, their one reply waits for its end as well."""
-        if not self.endless:
-            return True
-        if self.requests is Requests.EACH or self.inbound.replies is Count.NONE:
-            return False
-        if self.inbound.replies is Count.MANY:
-            return True
-        return self.replies is Replies.FIRST and not self.inbound.requests is self.outbound.requests is Count.MANY
-
     def sent(self, specimens: Sequence[Specimen]) -> list[list[Any]]:
         """The calls that the backend sees of these requests, each with its messages."""
         if self.inbound.requests is Count.NONE:
@@ -120,25 +108,25 @@ class Case:
 
 
 def cases(source: str, target: str) -> list[Case]:
-    """Every combination of the patterns that the two adapters declare with every bridging word, legal or not; without
-    those that are legal and never come to an answer."""
+    """Every combination of the patterns that the two adapters declare with every bridging word, legal or not."""
     inbound, outbound = registry.adapter(source).inbound, registry.adapter(target).outbound
     endless = getattr(load_peer(target).Backend, "endless", frozenset())
     words = product(_patterns(inbound), _patterns(outbound), (None, *Requests), (None, *Replies))
-    every = [
-        Case(theirs, ours, requests, replies, _refusal(theirs, ours, requests, replies), ours in endless)
-        for theirs, ours, requests, replies in words
+    return [
+        Case(*case, _refusal(*case, Ends.NEVER if case[1] in endless else Ends.SURELY), case[1] in endless)
+        for case in words
     ]
-    return [case for case in every if case.refusal or case.answered]
 
 
 def _patterns(side: Side | None) -> list[Pattern]:
     return [pattern for pattern in Pattern if side is not None and pattern in side.patterns]
 
 
-def _refusal(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> str:
+def _refusal(
+    inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None, ends: Ends
+) -> str:
     try:
-        bridge.check(inbound, outbound, requests, replies)
+        bridge.check(inbound, outbound, requests, replies, ends)
     except BridgeError as error:
         return str(error)
     return ""
