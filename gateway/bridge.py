@@ -43,6 +43,10 @@ class BridgeError(ValueError):
     """The two patterns don't meet; the message says which word would make them."""
 
 
+class UnfitError(BridgeError):
+    """What the route says was not meant for these patterns, but perhaps for others of its addresses."""
+
+
 def check(
     inbound: Pattern,
     outbound: Pattern,
@@ -52,7 +56,7 @@ def check(
 ) -> None:
     """Raises BridgeError unless the patterns meet, with these words. ends: of the upstream's streams."""
     if inbound is not outbound and Count.NONE in (inbound.requests, outbound.requests):
-        raise BridgeError(f"{inbound.label} and {outbound.label} don't meet")
+        raise UnfitError(f"{inbound.label} and {outbound.label} don't meet")
     if inbound.requests is Count.MANY and outbound.requests is Count.ONE:
         if requests is None:
             raise BridgeError(
@@ -60,7 +64,7 @@ def check(
                 f"{', '.join(word.value for word in Requests)}"
             )
     elif requests is not None:
-        raise BridgeError(f"requests: {requests.value} has nothing to do for {inbound.label} to {outbound.label}")
+        raise UnfitError(f"requests: {requests.value} has nothing to do for {inbound.label} to {outbound.label}")
     words: list[Replies] = list(Replies)
     if ends is Ends.NEVER and outbound.replies is Count.MANY:
         _check_endless(inbound, outbound, requests, replies)
@@ -73,7 +77,7 @@ def check(
                 f"{', '.join(word.value for word in words)}"
             )
     elif replies is not None:
-        raise BridgeError(f"replies: {replies.value} has nothing to do for {inbound.label} to {outbound.label}")
+        raise UnfitError(f"replies: {replies.value} has nothing to do for {inbound.label} to {outbound.label}")
 
 
 def _check_endless(inbound: Pattern, outbound: Pattern, requests: Requests | None, replies: Replies | None) -> None:

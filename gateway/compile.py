@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway import bridge, registry
 from gateway.backbone import Lent, lend
-from gateway.bridge import BridgeError
+from gateway.bridge import BridgeError, UnfitError
 from gateway.config import Config, EndpointConfig, RouteConfig
 from gateway.job import JobRoute, Jobs
 from gateway.job_link import job_call, job_legs, kept_reply, refusals
@@ -270,19 +270,19 @@ class _Compiler:
             for ours in _ORDER
             if ours in target.patterns
         ]
-        refusal = ""
+        refusals: list[BridgeError] = []
         for pair in sorted(pairs, key=lambda pair: pair[0] is not pair[1]):
             try:
                 bridge.check(*pair, route.section.requests, route.section.replies, target.ends)
             except BridgeError as error:
-                refusal = refusal or str(error)
+                refusals.append(error)
             else:
                 if route.section.silence is not None and pair[0].unary and pair[1].unary:
                     message = f"silence has nothing to do for {pair[0].label} to {pair[1].label}: nothing streams"
                     self._report(route, ("silence",), message, "a call has its deadline")
                     return None
                 return pair
-        self._report(route, (), refusal)
+        self._report(route, (), str(min(refusals, key=lambda error: isinstance(error, UnfitError))))
         return None
 
     # -- jobs
