@@ -7,12 +7,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from gateway.broker.live import Live
 from gateway.codecs.cloudevents import CloudEvent, traceparent
 from gateway.journal.entry import Entry
 from gateway.journal.journal import Retention
 from gateway.journal.subscription import Deliver, Settings
 from gateway.journal.topic import Filter
-from gateway.live import Live
 from gateway.message import Context, Message
 from gateway.net.counters import Counters
 from gateway.pattern import Pattern

@@ -9,9 +9,9 @@ from gateway import bridge, registry
 from gateway.backbone import Lent, lend
 from gateway.bridge import BridgeError, UnfitError
 from gateway.config import Config, EndpointConfig, RouteConfig
-from gateway.job import JobRoute, Jobs
-from gateway.job_link import job_call, job_legs, kept_reply, refusals
-from gateway.job_store import JobStore
+from gateway.jobs.jobs import JobRoute, Jobs
+from gateway.jobs.link import job_call, job_legs, kept_reply, refusals
+from gateway.jobs.store import JobStore
 from gateway.link import Explanation, Leg, Link
 from gateway.message import Context, Message
 from gateway.net.network import Network

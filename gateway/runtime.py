@@ -12,7 +12,7 @@ from gateway import config as configuration
 from gateway.admin import AdminServer
 from gateway.compile import Plan, compile_plan
 from gateway.document import load
-from gateway.job import Jobs
+from gateway.jobs.jobs import Jobs
 from gateway.net.network import Network
 from gateway.observe import AccessLog, Metrics
 from gateway.port import Inbound, Outbound

@@ -4,7 +4,7 @@ from adapters.amqp.backbone import BACKBONE
 from adapters.amqp.config import Endpoint, Source, Target
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.outbound import AmqpOutbound
-from gateway.broker import PATTERNS, STREAMED
+from gateway.broker.endpoint import PATTERNS, STREAMED
 from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(

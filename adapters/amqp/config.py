@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from yarl import URL
 
-from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
+from gateway.broker.endpoint import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.codecs.amqp_properties import LONGEST_SECONDS, SHORT_BYTES
 from gateway.duration import Duration
 from gateway.net.tls import ClientTls

@@ -4,7 +4,7 @@ from adapters.amqp.config import Endpoint, Source
 from adapters.amqp.connection import Connection
 from adapters.amqp.consumer import Consumer
 from adapters.amqp.delivery import METADATA
-from gateway.broker_sides import BrokerInbound
+from gateway.broker.sides import BrokerInbound
 from gateway.codecs.amqp_properties import UNCERTAIN
 from gateway.net.broker.settlement import counts_of
 from gateway.net.network import Network

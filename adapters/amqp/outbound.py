@@ -14,7 +14,7 @@ from adapters.amqp.consumer import DIRECT_REPLY_TO
 from adapters.amqp.delivery import METADATA, Delivery, delivery_of
 from adapters.amqp.inbound import AmqpInbound
 from adapters.amqp.status import unreachable
-from gateway.broker_sides import BrokerOutbound
+from gateway.broker.sides import BrokerOutbound
 from gateway.codecs.amqp_properties import PERSISTENT, TRANSIENT, UNCERTAIN, write
 from gateway.message import Context, Message
 from gateway.net.broker.pending_replies import PendingReplies

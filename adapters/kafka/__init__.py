@@ -4,7 +4,7 @@ from adapters.kafka.backbone import BACKBONE
 from adapters.kafka.config import Endpoint, Source, Target
 from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.outbound import KafkaOutbound
-from gateway.broker import PATTERNS, STREAMED
+from gateway.broker.endpoint import PATTERNS, STREAMED
 from gateway.port import Adapter, Side
 
 ADAPTER = Adapter(

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
+from gateway.broker.endpoint import BrokerEndpoint, BrokerSource, BrokerTarget
 from gateway.duration import Duration
 from gateway.listed import Listed
 from gateway.net.address import CalledHosts

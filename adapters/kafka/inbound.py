@@ -5,7 +5,7 @@ from adapters.kafka.connection import Connection
 from adapters.kafka.consumer import Consumer
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import METADATA
-from gateway.broker_sides import BrokerInbound
+from gateway.broker.sides import BrokerInbound
 from gateway.net.broker.settlement import UNLIMITED, counts_of
 from gateway.net.network import Network
 from gateway.port import Binding, Contract

@@ -10,7 +10,7 @@ from adapters.kafka.inbound import KafkaInbound
 from adapters.kafka.producer import Producer
 from adapters.kafka.record import METADATA, REPLY_PARTITION
 from adapters.kafka.replies import Replies
-from gateway.broker_sides import BrokerOutbound
+from gateway.broker.sides import BrokerOutbound
 from gateway.message import Context, Message
 from gateway.net.broker.byte_headers import OWN, REPLY_TO, ByteHeaders, request_headers, told
 from gateway.net.broker.reply import CORRELATION_ID

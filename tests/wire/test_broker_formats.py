@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
-from gateway.broker_sides import BrokerInbound, BrokerOutbound
+from gateway.broker.endpoint import BrokerEndpoint, BrokerSource, BrokerTarget
+from gateway.broker.sides import BrokerInbound, BrokerOutbound
 from gateway.codecs.raw import DATA
 from gateway.codecs.text import TEXT
 from gateway.declared_charset import contradiction

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 
-from gateway.broker import BrokerEndpoint, BrokerSource, BrokerTarget
-from gateway.broker_sides import BrokerInbound, BrokerOutbound
-from gateway.follow import Follow
+from gateway.broker.endpoint import BrokerEndpoint, BrokerSource, BrokerTarget
+from gateway.broker.follow import Follow
+from gateway.broker.sides import BrokerInbound, BrokerOutbound
 from gateway.message import Context, Message
 from gateway.net.network import Network
 from gateway.pattern import Pattern

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
-from gateway.broker import BrokerEndpoint
+from gateway.broker.endpoint import BrokerEndpoint
 from gateway.message import Message
 from gateway.net.broker.redelivery import Redelivery, Retries
 from gateway.net.broker.reply import Reply, message_of, reply_of

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Self
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from gateway.broker import STREAMED
+from gateway.broker.endpoint import STREAMED
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses

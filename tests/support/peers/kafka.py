@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from gateway.broker import STREAMED
+from gateway.broker.endpoint import STREAMED
 from gateway.pattern import Pattern
 from gateway.status import Code
 from support.answers import answers, refuses

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.job_store import JobStore, Kept, State
+from gateway.jobs.store import JobStore, Kept, State
 from gateway.message import MESSAGE_ID, Context, Header, Message
 from gateway.net.broker.redelivery import backoff
 from gateway.net.http.problem_json import details_json

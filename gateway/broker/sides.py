@@ -8,11 +8,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from gateway.broker import AFTER, STREAMED, Answers, BrokerEndpoint, BrokerTarget, Mode
+from gateway.broker.endpoint import AFTER, STREAMED, Answers, BrokerEndpoint, BrokerTarget, Mode
+from gateway.broker.follow import Follow
 from gateway.codecs.declared_format import Formats
 from gateway.codecs.format import Unknown
 from gateway.declared_charset import CONTENT_TYPE, RepliesInCharset, RequestsInCharset
-from gateway.follow import Follow
 from gateway.net.broker.workers import Consumer, Consumers, Worker, Workers
 from gateway.net.network import Network
 from gateway.pattern import Ends, Pattern

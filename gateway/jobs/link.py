@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.codecs.json.format import JsonFormat
 from gateway.config import Job, RouteConfig, RouteSection
-from gateway.job import Jobs
-from gateway.job_store import State
+from gateway.jobs.jobs import Jobs
+from gateway.jobs.store import State
 from gateway.link import Leg
 from gateway.mapping import Rules
 from gateway.message import Context, Message

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from gateway.broker import AFTER, BrokerEndpoint
+from gateway.broker.endpoint import AFTER, BrokerEndpoint
+from gateway.broker.live import Live
 from gateway.declared_charset import CONTENT_TYPE, contradiction
-from gateway.live import Live
 from gateway.message import Context, Message
 from gateway.net.broker.settlement import UNLIMITED
 from gateway.net.network import Network
