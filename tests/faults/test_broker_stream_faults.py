@@ -18,7 +18,7 @@ from support.ports import free_port
 from support.rabbitmq_broker import RabbitMQ
 from support.until import until
 
-from gateway.broker.endpoint import live
+from gateway.broker import live
 from gateway.journal import journal
 from gateway.runtime import Runtime
 

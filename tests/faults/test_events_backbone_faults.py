@@ -10,7 +10,7 @@ from support.events_gateway import Places, receiving, serving, sse
 from support.rabbitmq_broker import RabbitMQ
 from support.until import until
 
-from gateway.broker.endpoint import live
+from gateway.broker import live
 
 # RabbitMQ forgets a quorum queue that was declared less than some seconds before it is killed.
 SETTLED_SECONDS = 5.0
