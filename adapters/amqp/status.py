@@ -35,7 +35,9 @@ FROM_WIRE: Final[Mapping[int, tuple[Code, str]]] = {
     404: (Code.NOT_FOUND, "the exchange or queue does not exist"),
     405: (Code.UNAVAILABLE, "another client has the queue for itself"),
     406: (Code.FAILED_PRECONDITION, "the AMQP broker refuses the message, or the exchange or queue as it is declared"),
-    **dict.fromkeys(range(501, 506), (Code.INTERNAL, _BUG)),
+    **dict.fromkeys((501, 502, 503), (Code.INTERNAL, _BUG)),
+    # What the client had still to send on a channel that the broker has ended: no fault of any message's.
+    **dict.fromkeys((504, 505), (Code.UNAVAILABLE, _UNREACHABLE)),
     506: (Code.RESOURCE_EXHAUSTED, _BUSY),
     530: (Code.UNAVAILABLE, _FORBIDDEN),
     540: (Code.UNIMPLEMENTED, "the AMQP broker can't do this"),
@@ -88,4 +90,7 @@ def trouble(error: BaseException, where: str = "") -> Trouble:
         why = "the broker is silent"
     elif isinstance(error, TimeoutError):
         why = f"no answer within {ANSWER_SECONDS:.0f} s"
-    return Trouble(where + why, failure(error, sent=False), isinstance(error, (*BROKEN, asyncio.CancelledError)))
+    told = failure(error, sent=False)
+    if told.code is Code.INTERNAL:  # the fault of a message that was sent before, if of any
+        told = unreachable()
+    return Trouble(where + why, told, isinstance(error, (*BROKEN, asyncio.CancelledError)))
