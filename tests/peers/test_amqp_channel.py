@@ -59,7 +59,8 @@ async def good_again(channel: Channel, queue: str, number: int) -> None:
             try:
                 return await good(channel, queue, number)
             except Failure as failure:
-                assert failure.code is Code.UNAVAILABLE
+                if failure.code is not Code.UNAVAILABLE:
+                    raise
             await asyncio.sleep(0.02)
 
 
