@@ -1,6 +1,7 @@
 """Parameters of an address and the fields of a message: bound in by name, or taken out as text."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET
@@ -26,22 +27,7 @@ def relaxed(type_: Type, names: Sequence[str]) -> Type:
     bound = {field.name for name in names if (field := find_field(type_, name)) is not None}
     if not any(field.required and field.name in bound for field in type_.fields):
         return type_
-    fields = [
-        Field(
-            field.name,
-            field.type,
-            required=False,
-            nullable=field.nullable,
-            default=field.default,
-            doc=field.doc,
-            json_name=field.json_name,
-            choice=field.choice,
-            wire=field.wire,
-        )
-        if field.name in bound
-        else field
-        for field in type_.fields
-    ]
+    fields = [replace(field, required=False) if field.name in bound else field for field in type_.fields]
     return Record(type_.name, fields, choices=type_.choices, doc=type_.doc, wire=type_.wire)
 
 

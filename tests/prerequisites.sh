@@ -11,6 +11,8 @@ need epmd rabbitmq-server
 [ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null 2>&1 || missing="$missing rabbitmq-server"
 need thrift thrift-compiler
 need socat socat
+need openssl openssl
+need curl curl
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 if [ -n "${missing# }" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -11,7 +11,6 @@ from gateway.codecs.format import Unknown
 from gateway.codecs.operation import HttpCall, OperationFormat
 from gateway.codecs.several import InFormat, SeveralFormat
 from gateway.message import Context, Message
-from gateway.net.address import calling
 from gateway.net.deadlines import remaining
 from gateway.net.http.call import reply_headers, request_headers
 from gateway.net.http.client import HttpAnswer, HttpClient, HttpStream
@@ -21,8 +20,8 @@ from gateway.net.http.negotiation import MEDIA_TYPES, WRITTEN, format_named, for
 from gateway.net.http.problem import answered_failure
 from gateway.net.http.problem_json import failure_of, title
 from gateway.net.http.stream_reader import ACCEPT, read_replies
+from gateway.net.http.targeted import Targeted
 from gateway.net.network import Network
-from gateway.net.tls import trust
 from gateway.pattern import Count, Pattern
 from gateway.port import Contract, ContractError, Service
 from gateway.status import Code, Failure
@@ -35,20 +34,18 @@ _PATTERNS: Mapping[tuple[str, str], Pattern] = {
 }
 
 
-class HttpOutbound:
+class HttpOutbound(Targeted[HttpClient]):
     """One HTTP service."""
 
     def __init__(self, name: str, endpoint: HttpEndpoint, network: Network) -> None:
+        super().__init__(endpoint.target, HttpClient(endpoint.max_body_bytes), network, endpoint.tls)
         self._endpoint = endpoint
-        self._target = calling(endpoint.target)
-        self._network = network
-        self._client = HttpClient(endpoint.max_body_bytes)
         self._json = endpoint.format
         self._api = Api(endpoint, None if endpoint.openapi is None else network.path(endpoint.openapi))
 
     async def load(self) -> None:
         """Read the OpenAPI document. Without one the contract is the caller's."""
-        self._client.trust = trust(self._endpoint.tls, self._network.path)
+        await super().load()
         await self._api.load()
 
     def contract(self, address: HttpTarget) -> Contract:
@@ -88,16 +85,6 @@ class HttpOutbound:
 
     def service(self, address: HttpTarget, contract: Contract, pattern: Pattern) -> Service:
         return _HttpService(self._client, self._target, contract, pattern, self._endpoint.max_body_bytes)
-
-    async def start(self) -> None:
-        """Connections are made when they are needed."""
-
-    async def stop(self) -> None:
-        await self._client.close()
-
-    @property
-    def unready(self) -> str:
-        return ""
 
 
 class _HttpService:

@@ -7,7 +7,7 @@ are "of these fields, one is set", so one mechanism carries them all without a w
 """
 
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -192,6 +192,19 @@ class Record:
 
 
 Type: TypeAlias = Scalar | Enumeration | Record | List | Map
+
+
+def with_records(type_: Type, other: Callable[[Record], Record]) -> Type:
+    """The type with another record in place of each that it holds, in lists and maps too; fields are not entered."""
+    match type_:
+        case Record():
+            return other(type_)
+        case List(item, nullable):
+            return List(with_records(item, other), nullable)
+        case Map(key, value):
+            return Map(key, with_records(value, other))
+        case _:
+            return type_
 
 
 @dataclass(frozen=True, slots=True)

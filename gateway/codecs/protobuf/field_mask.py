@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from gateway.codecs.format import Format, NoFormError, Unknown
 from gateway.schema.names import convention
-from gateway.schema.types import Field, List, Map, Record, Type
+from gateway.schema.types import Field, Record, Type, with_records
 
 UPDATE_MASK: Final = "update_mask"
 _MESSAGE: Final = "google.protobuf.FieldMask"
@@ -106,18 +106,7 @@ class _Shadow:
         if known is None:
             known = self._known[id(record)] = Record(record.name)
             known.fields = tuple(
-                Field(field.name, self._type(field.type), nullable=True, json_name=field.json_name)
+                Field(field.name, with_records(field.type, self.record), nullable=True, json_name=field.json_name)
                 for field in record.fields
             )
         return known
-
-    def _type(self, type_: Type) -> Type:
-        match type_:
-            case Record():
-                return self.record(type_)
-            case List(item, nullable):
-                return List(self._type(item), nullable)
-            case Map(key, value):
-                return Map(key, self._type(value))
-            case _:
-                return type_

@@ -6,7 +6,7 @@ them (or, where the body is no object, a field `body`). Its reply is what the do
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -286,7 +286,7 @@ def _request(binding: HttpBinding, name: str, where: Pointer) -> Record:
     if isinstance(body, Record):
         if not fields and binding.body_required:
             return body
-        fields += [field if binding.body_required else _relaxed(field) for field in body.fields]
+        fields += [field if binding.body_required else replace(field, required=False) for field in body.fields]
     elif body is not None:
         fields.append(Field("body", body, required=binding.body_required))
     names = [field.name for field in fields]
@@ -294,20 +294,6 @@ def _request(binding: HttpBinding, name: str, where: Pointer) -> Record:
         raise OpenApiError(f"{twice} is the name of two parameters, or of a parameter and a member of the body", where)
     choices = body.choices if isinstance(body, Record) else ()
     return Record(f"{name}Request", fields, choices=choices)
-
-
-def _relaxed(field: Field) -> Field:
-    """A member of a body that may be left out as a whole."""
-    return Field(
-        field.name,
-        field.type,
-        nullable=field.nullable,
-        default=field.default,
-        doc=field.doc,
-        json_name=field.json_name,
-        choice=field.choice,
-        wire=field.wire,
-    )
 
 
 def _shape(path: str) -> str:

@@ -4,12 +4,13 @@ Lists are repeated elements, maps have `entry` elements of `key` and `value`, nu
 """
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from gateway.schema.idl.json.hint import JsonHint, XmlObject
 from gateway.schema.idl.xml.document import clark
 from gateway.schema.idl.xml.hint import ANY_SIMPLE, BUILTIN, Place, Simple, XmlHint, XmlRecord
-from gateway.schema.types import Enumeration, Field, Kind, List, Map, Record, Scalar, Type
+from gateway.schema.types import Enumeration, Field, Kind, List, Map, Record, Scalar, Type, with_records
 
 _BUILTIN: Final = {
     Kind.BOOL: "boolean",
@@ -80,28 +81,7 @@ class _Deriver:
             entry=entry,
             wrapper=clark(xml.namespace, name) if repeated and xml.wrapped else "",
         )
-        return Field(
-            field.name,
-            self._type(field.type),
-            required=field.required,
-            nullable=field.nullable,
-            default=field.default,
-            doc=field.doc,
-            json_name=field.json_name,
-            choice=field.choice,
-            wire=hint,
-        )
-
-    def _type(self, type_: Type) -> Type:
-        match type_:
-            case Record():
-                return self.record(type_)
-            case List(item, nullable):
-                return List(self._type(item), nullable)
-            case Map(key, value):
-                return Map(key, self._type(value))
-            case _:
-                return type_
+        return replace(field, type=with_records(field.type, self.record), wire=hint)
 
     def _entry(self, type_: Map, where: str) -> tuple[str, Record]:
         key = Field("key", type_.key, required=True)
