@@ -1,9 +1,15 @@
 """The page for operators tells what the gateway really emits and does."""
 
+import asyncio
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import aiohttp
 import yaml
+from support.pairs import running, write_routes
+from support.ports import free_port
 
 from gateway import config as configuration
 from gateway import registry
@@ -70,3 +76,23 @@ def test_alerts_ask_for_what_is_emitted() -> None:
         code for alert in alerts for found in re.findall(r'code=~"([^"]+)"', alert["expr"]) for code in found.split("|")
     }
     assert codes <= Code.__members__.keys()
+
+
+async def test_a_store_can_be_copied_while_it_is_in_use(tmp_path: Path) -> None:
+    endpoints = {
+        "web": {"protocol": "http", "listen": f"127.0.0.1:{free_port()}"},
+        "hub": {"protocol": "events", "store": str(tmp_path / "events.db")},
+    }
+    routes = {"keep": {"from": {"endpoint": "web", "path": "/a"}, "to": {"endpoint": "hub", "topic": "a"}}}
+
+    def copy() -> int:
+        with closing(sqlite3.connect(tmp_path / "events.db")) as used, closing(sqlite3.connect(":memory:")) as made:
+            used.backup(made)
+            (events,) = made.execute("SELECT count(*) FROM events").fetchone()
+            return int(events)
+
+    async with running(write_routes(tmp_path, endpoints, routes)), aiohttp.ClientSession() as session:
+        for kept in (1, 2):
+            async with session.post(f"http://{endpoints['web']['listen']}/a", json={"n": kept}) as reply:
+                assert reply.status == 202
+            assert await asyncio.to_thread(copy) == kept
