@@ -21,7 +21,7 @@ from gateway.reading import Reading
 from gateway.schema.names import failure_convention
 from gateway.schema.types import Record
 from gateway.schema.values import struct_of
-from gateway.status import Code, Detail, Failure
+from gateway.status import Code, Detail, Failure, as_failure
 
 log = logging.getLogger("gateway.route")
 
@@ -266,8 +266,9 @@ class Route:
             yield message
 
     def _surprise(self, error: Exception) -> Failure:
-        log.error("bug in route %s", self.name, exc_info=error)
-        return Failure(Code.INTERNAL, "internal error", counted=True)
+        told = as_failure(error, f"in route {self.name}", log)
+        told.counted = True
+        return told
 
     def _late(self) -> Failure:
         return Failure(Code.DEADLINE_EXCEEDED, f"no answer within the deadline of route {self.name}", counted=True)

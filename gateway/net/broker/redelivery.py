@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from gateway.duration import Duration
 from gateway.net.http.problem_json import details_json
-from gateway.status import Code, Disposition, Failure, disposition
+from gateway.status import Disposition, Failure, as_failure, disposition
 
 DEAD_LETTER_REASON: Final = "dead-letter-reason"
 DEAD_LETTER_PATH: Final = "dead-letter-path"
@@ -72,11 +72,8 @@ class Redelivery:
             deliveries += 1
             try:
                 await deliver()
-            except Failure as failure:
-                why = failure
-            except Exception:
-                log.exception("bug while handling a delivery")
-                why = Failure(Code.INTERNAL, "internal error")
+            except Exception as error:
+                why = as_failure(error, "while handling a delivery", log)
             else:
                 return True
             fate = disposition(why.code)
