@@ -51,6 +51,19 @@ class _Side:
         for client in self._clients:
             await client.load()
 
+    def _spoken(self, *, asks: bool) -> Contract:
+        """What messages are, either way, for a contract that says the rest."""
+        endpoint, formats = self._declared, self.formats
+        return Contract(
+            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
+            format=formats.request,
+            reply_format=formats.reply,
+            request=formats.request_type,
+            reply=formats.reply_type if asks else None,
+            nulls=endpoint.nulls,
+            headers=endpoint.forwarded,
+        )
+
     @property
     def _charset(self) -> str:
         """Of texts; empty where messages are something else."""
@@ -84,18 +97,12 @@ class BrokerInbound(_Side, ABC, Generic[C]):
         uncertain: frozenset[str] = frozenset(),
     ) -> Contract:
         """Of a source. what: how it consumes. letters: where its dead letters go."""
-        endpoint, formats, asks = self._declared, self.formats, answers == "one"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type if asks else None,
-            nulls=endpoint.nulls,
-            unknown=endpoint.unknown,
+        asks = answers == "one"
+        return replace(
+            self._spoken(asks=asks),
+            unknown=self._declared.unknown,
             metadata=metadata,
             uncertain=uncertain,
-            headers=endpoint.forwarded,
             claim=claim,
             describe=f"consumes {what}{', and replies' if asks else ''}; dead letters go to {letters}",
         )
@@ -186,18 +193,12 @@ class BrokerOutbound(_Side, ABC, Generic[A]):
         receipt: Mapping[str, Type],
     ) -> Contract:
         """Of a target. where: to what it publishes. confirmed, replied: when it answers in each mode."""
-        endpoint, formats, asks = self._declared, self.formats, mode == "reply"
-        return Contract(
-            patterns=frozenset({Pattern.REQUEST_REPLY if asks else Pattern.ONE_WAY}),
-            format=formats.request,
-            reply_format=formats.reply,
-            request=formats.request_type,
-            reply=formats.reply_type if asks else None,
-            nulls=endpoint.nulls,
+        asks = mode == "reply"
+        return replace(
+            self._spoken(asks=asks),
             unknown=Unknown.DROP,
             sources=sources,
             receipt={} if asks else receipt,
-            headers=endpoint.forwarded,
             describe=f"publishes to {where}, and answers {replied if asks else confirmed}",
         )
 
