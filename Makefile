@@ -20,11 +20,11 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[demo,test]'
+	$(BIN)/python -m pip install -qq --editable '.[demo,test,bench]'
 	@touch $@
 
 $(VENV)/.check: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[demo,test,check]'
+	$(BIN)/python -m pip install -qq --editable '.[demo,test,check,bench]'
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
