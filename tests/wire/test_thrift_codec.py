@@ -64,12 +64,17 @@ def apache() -> dict[str, Any]:
 # -- what is written is read again
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("function", ["swap", "keys", "times", "defaults", "pay"])
+@pytest.mark.parametrize(
+    ("function", "protocol"),
+    [
+        (function, protocol)
+        for function in ("swap", "keys", "times", "defaults", "pay")
+        for protocol in PROTOCOLS
+        if (function, protocol) != ("keys", Protocol.JSON)  # it has no such keys: refused when the route is compiled
+    ],
+)
 def test_round_trip(protocol: Protocol, function: str) -> None:
     type_ = type_of(function)
-    if protocol is Protocol.JSON and function == "keys":
-        pytest.skip("JSON has no keys but text: refused when the route is compiled")
     encode, decode = codec(protocol, type_)
 
     @EXAMPLES
